@@ -1,0 +1,83 @@
+"""Statuses and reasons in words that a marketer understands."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ci360_twilio.core.codes import explain
+from ci360_twilio.core.entry import Entry, Status
+
+STATUS_WORDS: Mapping[Status, str] = {
+    Status.ACCEPTED: "It is written down and will be sent.",
+    Status.SENDING: "It is being handed to Twilio right now.",
+    Status.UNKNOWN: "Twilio's answer was lost: the message may or may not exist. It is not sent again.",
+    Status.HELD: "It waits for a person to decide.",
+    Status.SENT: "Twilio made the message.",
+    Status.DELIVERED: "It was delivered.",
+    Status.READ: "It was read.",
+    Status.UNDELIVERED: "Twilio sent it, and it was not delivered.",
+    Status.FAILED: "Twilio could not send it.",
+    Status.REFUSED: "It was not sent.",
+    Status.EXPIRED: "It was not sent: its time was over.",
+    Status.SUPPRESSED: "It was not sent, on purpose.",
+    Status.CANCELED: "It was canceled before it was sent.",
+}
+
+REASON_WORDS: Mapping[str, str] = {
+    "body_too_long": "The text is longer than Twilio takes.",
+    "connect_failed": "Twilio could not be reached.",
+    "connect_refused": "Twilio could not be reached: the connection was refused.",
+    "connect_timeout": "Twilio could not be reached in time.",
+    "connection_lost": "The connection broke before Twilio answered.",
+    "control_character": "The text holds a control character.",
+    "control_group": "The customer is in the control group.",
+    "directive_not_terminated": "A directive of the creative is not ended by a semicolon.",
+    "dns": "Twilio's name could not be looked up.",
+    "duplicate_directive": "A directive stands twice in the creative.",
+    "empty_message": "The creative holds neither text nor media.",
+    "expired": "The event was older than the time to live when its turn came.",
+    "html_creative": "The creative is an HTML page; it must be plain text.",
+    "invalid_event": "The event's own fields are wrong.",
+    "invalid_media_url": "A media address is none.",
+    "invalid_recipient": "The recipient is not a possible telephone number.",
+    "invalid_sender": "The sender is none that Twilio knows.",
+    "lease_ended": "The worker that was sending it has not been heard of again.",
+    "merge_tag": "A merge tag was not filled in: the customer has no such attribute.",
+    "no_message": "The entry holds no message.",
+    "no_recipient": "Neither the creative nor the task names a recipient.",
+    "no_sender": "No sender is named, and there is no default sender.",
+    "not_in_numbering_plan": "The recipient is not a valid number of its country.",
+    "older_than_restore": "The event is older than the ledger's restore and may have been sent before.",
+    "proxy": "The proxy did not let the request through.",
+    "purged": "The event was handled long ago; its details are deleted.",
+    "read_timeout": "Twilio did not answer in time.",
+    "recipient_in_creative": "The creative names a recipient, and this tenant does not allow that.",
+    "restored": "The ledger was restored from a backup while this was under way.",
+    "tenant_broken": "The tenant's document cannot be used.",
+    "tenant_unavailable": "The tenant's document could not be read.",
+    "tenant_unknown": "The tenant's document is gone.",
+    "tenant_waits": "Twilio refuses the tenant's credentials; all its messages wait.",
+    "tls": "No secure connection to Twilio could be made.",
+    "too_many_media": "There are more media than a message takes.",
+    "unexpected_error": "Something unforeseen happened while sending; the log names it.",
+    "unknown_directive": "The creative holds a directive that is not known.",
+    "unreadable_answer": "Twilio's answer could not be understood.",
+}
+
+
+def reason_words(reason: str) -> str:
+    """Say what a reason means; Twilio's codes are ``twilio_<code>``, its bare statuses ``twilio_http_<status>``."""
+    if reason in REASON_WORDS:
+        return REASON_WORDS[reason]
+    number = reason.removeprefix("twilio_")
+    if number.isdecimal():
+        return f"{explain(int(number)).meaning} (Twilio's error {number})"
+    return f"Twilio answered {number.removeprefix('http_')}." if number != reason else reason
+
+
+def in_words(entry: Entry) -> str:
+    """Say where an entry stands and why."""
+    words = STATUS_WORDS[entry.status]
+    if entry.status is Status.ACCEPTED and entry.reason:
+        words = "It has not been sent yet, and will be tried again."
+    return f"{words} {reason_words(entry.reason)}" if entry.reason else words

@@ -1,0 +1,203 @@
+"""A tenant's document -> :class:`Tenant`: its Twilio account, its defaults, and who may call for it."""
+
+from __future__ import annotations
+
+import re
+from typing import Literal, NewType
+from urllib.parse import urlsplit
+
+import msgspec
+
+from ci360_twilio.errors import BadTenantId, Issue, TenantBroken
+
+TenantId = NewType("TenantId", str)
+
+_TENANT_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_ACCOUNT = re.compile(r"AC[0-9A-Za-z]{1,64}")
+_MESSAGES = re.compile(r"/2010-04-01/Accounts/(?P<account>[0-9A-Za-z]+)/Messages(?:\.json)?")
+_TWILIO_HOST = re.compile(r"(?:[a-z0-9-]+\.)+twilio\.com", re.IGNORECASE)
+
+
+def parse_tenant_id(value: object) -> TenantId:
+    """Check a tenant id before it touches a path, a secret's name or a query.
+
+    Raises:
+        BadTenantId: it is not 1-64 letters, digits, ``_`` or ``-``.
+    """
+    if isinstance(value, str) and _TENANT_ID.fullmatch(value):
+        return TenantId(value)
+    words = "missing" if value in (None, "") else "must be 1 to 64 letters, digits, _ or -"
+    raise BadTenantId("externalTenantId is not usable.", Issue("externalTenantId", words))
+
+
+class Basic(msgspec.Struct, frozen=True, kw_only=True):
+    """A user name and password that CI360 presents."""
+
+    username: str
+    password: str
+
+
+class Jwt(msgspec.Struct, frozen=True, kw_only=True):
+    """How to verify a JWT that CI360 presents; the algorithm is pinned, ``exp`` required."""
+
+    algorithm: Literal[
+        "HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "ES256", "ES384", "PS256", "EdDSA"
+    ]
+    key: str
+    issuer: str | None = None
+    audience: str | None = None
+    require_exp: bool = True
+
+
+class _Document(msgspec.Struct, frozen=True, kw_only=True):
+    """The document as it is written; unknown keys belong to later versions."""
+
+    twilio_api_url: str
+    twilio_account_sid: str
+    twilio_auth_token: str
+    twilio_api_key_sid: str | None = None
+    twilio_api_key_secret: str | None = None
+    default_sender: str | None = None
+    default_region: str | None = None
+    recipient_from: Literal["creative", "attributes"] | None = None
+    recipient_check: Literal["possible", "valid"] | None = None
+    retention_days: float | None = None
+    api_keys: tuple[str, ...] | None = None
+    basic: Basic | None = None
+    bearer_tokens: tuple[str, ...] | None = None
+    jwt: Jwt | None = None
+
+
+class Tenant(msgspec.Struct, frozen=True, kw_only=True):
+    """One CI360 tenant and the Twilio account that sends for it.
+
+    ``messages_url`` is the whole address messages are posted to. ``user`` and ``password`` are the
+    API key where the document has one, else the account and its token.
+    """
+
+    id: TenantId
+    messages_url: str
+    account: str
+    user: str
+    password: str
+    default_sender: str | None = None
+    default_region: str | None = None
+    recipient_from: Literal["creative", "attributes"] = "creative"
+    recipient_check: Literal["possible", "valid"] = "possible"
+    retention_days: float = 90.0
+    api_keys: tuple[str, ...] = ()
+    basic: Basic | None = None
+    bearer_tokens: tuple[str, ...] = ()
+    jwt: Jwt | None = None
+
+    @property
+    def has_credentials(self) -> bool:
+        """Whether callers must present something."""
+        return bool(self.api_keys or self.basic or self.bearer_tokens or self.jwt)
+
+
+def parse_tenant(document: bytes | str, tenant_id: TenantId, hosts: tuple[str, ...] = ()) -> Tenant:
+    """Read a tenant's document.
+
+    Args:
+        document: the JSON of the file or the secret. ``null`` and ``""`` are as if absent.
+        tenant_id: whose document it is.
+        hosts: hosts (with port) that may be called besides ``*.twilio.com``.
+
+    Raises:
+        TenantBroken: it cannot be used; the issues name each field, never its value.
+    """
+    try:
+        raw = msgspec.json.decode(document)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise _broken(Issue("document", "is not JSON")) from None
+    if not isinstance(raw, dict):
+        raise _broken(Issue("document", "is not a JSON object"))
+    present = {key: value for key, value in raw.items() if value not in (None, "")}
+    try:
+        parsed = msgspec.convert(present, _Document)
+    except msgspec.ValidationError as exc:
+        raise _broken(_issue(exc)) from None
+    return _checked(parsed, tenant_id, hosts)
+
+
+def _checked(doc: _Document, tenant_id: TenantId, hosts: tuple[str, ...]) -> Tenant:
+    issues: list[Issue] = []
+    if not _ACCOUNT.fullmatch(doc.twilio_account_sid):
+        issues.append(Issue("twilio_account_sid", "must be AC and 32 hexadecimal digits"))
+    if (doc.twilio_api_key_sid is None) != (doc.twilio_api_key_secret is None):
+        issues.append(Issue("twilio_api_key_sid", "needs twilio_api_key_secret, and the reverse"))
+    if doc.retention_days is not None and not 0 < doc.retention_days <= 36_500:
+        issues.append(Issue("retention_days", "must be over 0 and at most 36,500"))
+    if doc.default_region is not None and not re.fullmatch(r"[A-Za-z]{2}", doc.default_region):
+        issues.append(Issue("default_region", "must be a two-letter country code"))
+    if any(not key for key in (*(doc.api_keys or ()), *(doc.bearer_tokens or ()))):
+        issues.append(Issue("api_keys", "an empty key would let anybody in"))
+    if doc.basic is not None and not (doc.basic.username and doc.basic.password):
+        issues.append(Issue("basic", "needs a username and a password"))
+    if doc.jwt is not None and not doc.jwt.key:
+        issues.append(Issue("jwt.key", "is empty"))
+    url = _messages_url(doc, hosts, issues)
+    if issues:
+        raise _broken(*issues)
+    return Tenant(
+        id=tenant_id,
+        messages_url=url,
+        account=doc.twilio_account_sid,
+        user=doc.twilio_api_key_sid or doc.twilio_account_sid,
+        password=doc.twilio_api_key_secret or doc.twilio_auth_token,
+        default_sender=doc.default_sender,
+        default_region=doc.default_region and doc.default_region.upper(),
+        recipient_from=doc.recipient_from or "creative",
+        recipient_check=doc.recipient_check or "possible",
+        retention_days=doc.retention_days or 90.0,
+        api_keys=doc.api_keys or (),
+        basic=doc.basic,
+        bearer_tokens=doc.bearer_tokens or (),
+        jwt=doc.jwt,
+    )
+
+
+def _messages_url(doc: _Document, hosts: tuple[str, ...], issues: list[Issue]) -> str:
+    """Complete and check the address: only Twilio's hosts and those the settings allow."""
+    try:
+        url = urlsplit(doc.twilio_api_url.strip())
+        host, port = (url.hostname or "").lower(), url.port
+    except ValueError:
+        issues.append(Issue("twilio_api_url", "is not an address"))
+        return ""
+    scheme = url.scheme.lower()
+    default = port is None or port == {"https": 443, "http": 80}.get(scheme)
+    spelled = {url.netloc.lower(), host} if default else {url.netloc.lower()}
+    allowed = spelled & {entry.lower() for entry in hosts}
+    if not allowed and not (_TWILIO_HOST.fullmatch(host) and port in (None, 443)):
+        words = "host is neither *.twilio.com nor named in CI360_TWILIO_TWILIO_HOSTS"
+        issues.append(Issue("twilio_api_url", words))
+    if scheme != "https" and not (scheme == "http" and allowed):
+        issues.append(Issue("twilio_api_url", "must be https"))
+    if "@" in url.netloc or url.query or url.fragment:
+        issues.append(Issue("twilio_api_url", "must hold no user, query or fragment"))
+    path = url.path.rstrip("/") or f"/2010-04-01/Accounts/{doc.twilio_account_sid}/Messages.json"
+    messages = _MESSAGES.fullmatch(path)
+    if messages is None:
+        words = "path must be /2010-04-01/Accounts/AC.../Messages.json, or nothing"
+        issues.append(Issue("twilio_api_url", words))
+    elif messages["account"] != doc.twilio_account_sid:
+        issues.append(Issue("twilio_api_url", "account in the path is not twilio_account_sid"))
+    return f"{scheme}://{url.netloc}{path.removesuffix('.json')}.json"
+
+
+def _broken(*issues: Issue) -> TenantBroken:
+    listed = "; ".join(f"{issue.field}: {issue}" for issue in issues)
+    return TenantBroken(f"The tenant's document cannot be used: {listed}.", *issues)
+
+
+def _issue(exc: msgspec.ValidationError) -> Issue:
+    """Turn msgspec's words into an issue; they name types and paths, never values."""
+    words, _, path = str(exc).partition(" - at `$")
+    missing = re.fullmatch(r"Object missing required field `(\w+)`", words)
+    if missing:
+        return Issue(missing[1], "is missing")
+    if words.startswith("Invalid enum value"):
+        words = "is not one of the allowed values"
+    return Issue(path.strip("`.") or "document", words)

@@ -1,0 +1,144 @@
+"""One wide structured line per step, as JSON, and nothing personal in any of them.
+
+Lines are written by :class:`Log` and carry ids, decisions and durations only. A guid is an id by
+contract but comes from outside: :func:`safe_guid` shows it only where it looks like one. Lines of
+foreign libraries pass through :class:`ForeignHandler`, from WARNING up and masked, since their
+debug output holds addresses with numbers and answers with secrets.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import re
+import sys
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from typing import IO, Any
+
+import msgspec
+
+EVENT_ACCEPTED = "event.accepted"
+"""An event went through the gates; ``decision`` says with what verdict."""
+EVENT_REJECTED = "event.rejected"
+"""A request that never became an entry."""
+MESSAGE_SENT = "message.sent"
+"""An attempt to send ended; ``decision`` says how."""
+ENTRY_SWEPT = "entry.swept"
+"""Time overtook an entry: a lease ended, or it expired."""
+LEDGER_PURGED = "ledger.purged"
+TENANT_WAITS = "tenant.waits"
+"""A tenant's credentials failed: all its entries wait."""
+
+LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+
+Observer = Callable[[str, dict[str, Any]], None]
+
+_encode = msgspec.json.Encoder(enc_hook=str).encode
+
+_UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+_DIGITS = re.compile(r"(?:\+|%2[bB]|00)?\d(?:[ ().\-]?\d){5,}")
+_CREDENTIAL = re.compile(r"(?i)\b(?:basic|bearer)\s+\S+|\b(?:AC|SK)[0-9a-f]{32}\b")
+
+
+class Log:
+    """Writes lines, and tells observers (metrics) of the same events."""
+
+    def __init__(
+        self,
+        stream: IO[str] | None = None,
+        *,
+        level: str = "info",
+        observers: Iterable[Observer] = (),
+        **common: object,
+    ) -> None:
+        """Make a log.
+
+        Args:
+            stream: where lines go; standard error unless told, looked up when writing.
+            level: the lowest level that is written.
+            observers: called with every event's name and fields, whatever its level.
+            common: fields that every line carries.
+        """
+        self._stream = stream
+        self._level = LEVELS[level]
+        self.observers = list(observers)
+        self._common = common
+
+    def debug(self, event: str, **fields: Any) -> None:
+        """Write a line that helps to follow one request."""
+        self._write("debug", [(event, fields)])
+
+    def info(self, event: str, **fields: Any) -> None:
+        """Write a line about a step that went as intended."""
+        self._write("info", [(event, fields)])
+
+    def info_many(self, events: Iterable[tuple[str, dict[str, Any]]]) -> None:
+        """Write a batch of lines in one go."""
+        self._write("info", events)
+
+    def warning(self, event: str, **fields: Any) -> None:
+        """Write a line that a person may want to look at."""
+        self._write("warning", [(event, fields)])
+
+    def error(self, event: str, **fields: Any) -> None:
+        """Write a line that a person should look at."""
+        self._write("error", [(event, fields)])
+
+    def _write(self, level: str, events: Iterable[tuple[str, dict[str, Any]]]) -> None:
+        lines = bytearray()
+        head = {"at": datetime.now(UTC), "level": level}
+        for event, fields in events:
+            for observe in self.observers:
+                observe(event, fields)
+            if LEVELS[level] >= self._level:
+                lines += _encode({**head, "event": event, **self._common, **fields}) + b"\n"
+        if lines:
+            stream = self._stream or sys.stderr
+            stream.write(lines.decode())
+            stream.flush()
+
+
+def safe_guid(guid: str) -> str:
+    """Give a guid as it may be logged: itself if it is a UUID, else a short hash of it."""
+    if _UUID.fullmatch(guid):
+        return guid
+    return "sha256:" + hashlib.sha256(guid.encode(errors="replace")).hexdigest()[:16]
+
+
+def mask(text: str) -> str:
+    """Hide runs of digits that may be telephone numbers, and credentials."""
+    return _DIGITS.sub("***", _CREDENTIAL.sub("***", text))
+
+
+def mask_number(address: str) -> str:
+    """Show a recipient or sender by its channel and last two digits: ``+*********12``."""
+    prefix, colon, rest = address.rpartition(":")
+    if len(rest) < 7:
+        return address
+    plus = "+" if rest.startswith("+") else ""
+    return f"{prefix}{colon}{plus}{'*' * (len(rest) - len(plus) - 2)}{rest[-2:]}"
+
+
+class ForeignHandler(logging.Handler):
+    """Passes the warnings of foreign libraries on as lines of ours, masked."""
+
+    def __init__(self, log: Log) -> None:
+        super().__init__(logging.WARNING)
+        self._log = log
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one record; an exception is named by its type only, its text may hold anything."""
+        fields = {"logger": record.name, "message": mask(record.getMessage())[:500]}
+        if record.exc_info and record.exc_info[0]:
+            fields["error"] = record.exc_info[0].__name__
+        (self._log.error if record.levelno >= logging.ERROR else self._log.warning)(
+            "library.message", **fields
+        )
+
+
+def capture_foreign(log: Log) -> None:
+    """Send the standard library's logging through ``log``, whatever was set up before."""
+    root = logging.getLogger()
+    root.handlers[:] = [ForeignHandler(log)]
+    root.setLevel(logging.WARNING)
