@@ -1,0 +1,1 @@
+"""Adapters to the world outside; each maps the errors it meets to ours, once."""

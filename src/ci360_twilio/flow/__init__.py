@@ -1,0 +1,1 @@
+"""The verbs. They meet only in the ledger: none calls another."""

@@ -1,0 +1,231 @@
+"""``accept``: requests from CI360 -> entries in the ledger, and an answer for each.
+
+The gates stand in the order of the contract (``docs/http.md``); the first that speaks decides.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+import msgspec
+
+from ci360_twilio.core.access import NONE, Credentials, fits
+from ci360_twilio.core.creative import Problem, parse_creative
+from ci360_twilio.core.entry import Entry, Status, Step, key_of, sweep
+from ci360_twilio.core.event import MAX_BYTES, OUTBOUND, Event, Payload, parse_event, parse_payload
+from ci360_twilio.core.message import DEFAULT_NAMES, AttributeNames, Message, compose
+from ci360_twilio.core.tenant import Tenant, TenantId, parse_tenant_id
+from ci360_twilio.errors import (
+    ConnectorError,
+    Forbidden,
+    LedgerUnavailable,
+    NoCredential,
+    TenantUnknown,
+    TooLarge,
+)
+from ci360_twilio.logs import EVENT_ACCEPTED, EVENT_REJECTED, Log, safe_guid
+from ci360_twilio.ports import Clock, Inserted, Ledger, Tenants
+
+
+class Arrival(msgspec.Struct, frozen=True, kw_only=True):
+    """One request of CI360's, as an edge hands it in."""
+
+    body: bytes
+    credentials: Credentials = NONE
+    waived: bool = False
+    """Whether a tenant without credentials is served here: loopback, or a gateway checked."""
+    trusted: bool = False
+    """Whether the caller need not present anything: a person at the command line."""
+    request_id: str = ""
+
+
+class Ignored(msgspec.Struct, frozen=True, kw_only=True):
+    """A request that asks for nothing: logged, never recorded."""
+
+    reason: str
+    guid: str | None = None
+
+
+class Accepted(msgspec.Struct, frozen=True, kw_only=True):
+    """A request with an entry, new or known; ``entry`` is as it stands now."""
+
+    entry: Entry
+    duplicate: bool = False
+
+
+Answer = Ignored | Accepted | ConnectorError
+
+
+class Acceptance:
+    """Takes batches of requests through the gates, with one commit for each batch."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        tenants: Tenants,
+        clock: Clock,
+        log: Log,
+        *,
+        event_ttl: float = 86_400.0,
+        default_sender: str | None = None,
+        names: AttributeNames = DEFAULT_NAMES,
+    ) -> None:
+        """Make it; ``event_ttl`` is in seconds, the rest as in :class:`Settings`."""
+        self._ledger = ledger
+        self._tenants = tenants
+        self._clock = clock
+        self._log = log
+        self._ttl = timedelta(seconds=event_ttl)
+        self._default_sender = default_sender
+        self._names = names
+
+    def accept_many(self, arrivals: Sequence[Arrival]) -> list[Answer]:
+        """Answer requests, in their order.
+
+        What the answers call accepted, refused, suppressed or expired is durably written. Where
+        the ledger cannot write, the requests it concerns are answered with ``LedgerUnavailable``.
+        """
+        started, now = time.perf_counter(), self._clock()
+        answers: list[Answer | Entry] = [self._judge(arrival, now) for arrival in arrivals]
+        entries = [answer for answer in answers if isinstance(answer, Entry)]
+        try:
+            inserted = iter(self._ledger.insert_many(entries) if entries else [])
+        except LedgerUnavailable as exc:
+            answers = [exc if isinstance(answer, Entry) else answer for answer in answers]
+            inserted = iter(())
+        final = [
+            _accepted(next(inserted), now) if isinstance(answer, Entry) else answer
+            for answer in answers
+        ]
+        took = round((time.perf_counter() - started) * 1000, 3)
+        self._log.info_many(
+            [_line(a, f, took, len(arrivals)) for a, f in zip(arrivals, final, strict=True)]
+        )
+        return final
+
+    def _judge(self, arrival: Arrival, now: datetime) -> Ignored | ConnectorError | Entry:
+        try:
+            if len(arrival.body) > MAX_BYTES:
+                raise TooLarge(f"The body is over {MAX_BYTES:,} bytes.")
+            payload = parse_payload(arrival.body)
+            if payload is None:
+                return Ignored(reason="test")
+            tenant = self._tenant(parse_tenant_id(payload.tenant_id), arrival, now)
+            if _is_foreign(payload):
+                guid = payload.guid if isinstance(payload.guid, str) else None
+                return Ignored(reason="event_type", guid=guid)
+            return self._entry(parse_event(payload, tenant.id, now), tenant, now)
+        except ConnectorError as exc:
+            return exc
+
+    def _tenant(self, tenant_id: TenantId, arrival: Arrival, now: datetime) -> Tenant:
+        """Let the caller in: no credential 401, a wrong one and an unknown tenant alike 403."""
+        sent, trusted = arrival.credentials.sent, arrival.trusted
+        if not sent and not arrival.waived and not trusted:
+            raise NoCredential("The request carries no credential.")
+        try:
+            tenant = self._tenants.get(tenant_id)
+        except TenantUnknown:
+            raise _FORBIDDEN from None
+        if trusted:
+            return tenant
+        if tenant.has_credentials:
+            if not sent:
+                raise NoCredential("The request carries no credential.")
+            if not fits(arrival.credentials, tenant, now):
+                raise _FORBIDDEN
+        elif not arrival.waived:
+            raise _FORBIDDEN
+        return tenant
+
+    def _entry(self, event: Event, tenant: Tenant, now: datetime) -> Entry:
+        status, reason, message, problems = self._verdict(event, tenant, now)
+        since = min(event.generated_at or now, now)
+        expires_at = since + self._ttl
+        kept = max(timedelta(days=tenant.retention_days), self._ttl)
+        step = Step(at=now, step="accept", decision=status.value, reason=reason)
+        return Entry(
+            key=key_of(tenant.id, event.guid),
+            tenant_id=tenant.id,
+            guid=event.guid,
+            status=status,
+            reason=reason,
+            created_at=now,
+            generated_at=event.generated_at,
+            due_at=now,
+            expires_at=expires_at,
+            purge_at=now + kept,
+            message=message,
+            origin=event.origin,
+            problems=problems,
+            history=(step,),
+        )
+
+    def _verdict(
+        self, event: Event, tenant: Tenant, now: datetime
+    ) -> tuple[Status, str | None, Message | None, tuple[tuple[str, str], ...]]:
+        """Pass the gates behind the key: status, reason, message, and problems in words."""
+        if event.issues:
+            words = tuple((issue.field, str(issue)) for issue in event.issues)
+            return Status.REFUSED, "invalid_event", None, words
+        if event.control_group:
+            return Status.SUPPRESSED, "control_group", None, ()
+        if event.generated_at is not None and now - event.generated_at > self._ttl:
+            return Status.EXPIRED, "expired", None, ()
+        creative = parse_creative(event.creative or "")
+        message, found = compose(
+            creative,
+            event.attributes,
+            tenant,
+            default_sender=self._default_sender,
+            names=self._names,
+        )
+        errors = tuple(problem for problem in found if problem.error)
+        if message is None or errors:
+            return Status.REFUSED, errors[0].code, None, tuple(map(_words, errors))
+        return Status.ACCEPTED, None, message, ()
+
+
+_FORBIDDEN = Forbidden("The credential does not fit this tenant.")
+
+
+def _is_foreign(payload: Payload) -> bool:
+    """Tell whether the event is of another type; a missing or broken type is looked at later."""
+    kind = payload.event_type
+    return isinstance(kind, str) and kind not in ("", OUTBOUND)
+
+
+def _words(problem: Problem) -> tuple[str, str]:
+    where = f"line {problem.line}: " if problem.line else ""
+    return "impression.creativeContent", f"{where}{problem.message}"
+
+
+def _accepted(inserted: Inserted, now: datetime) -> Accepted:
+    entry, created = inserted
+    return Accepted(entry=entry if created else sweep(entry, now), duplicate=not created)
+
+
+def _line(arrival: Arrival, answer: Answer, took: float, batch: int) -> tuple[str, dict[str, Any]]:
+    """Give the log line of one answer: ids and decisions, nothing of the content."""
+    fields: dict[str, Any] = {"request_id": arrival.request_id, "ms": took, "batch": batch}
+    if isinstance(answer, Accepted):
+        entry = answer.entry
+        fields |= {
+            "tenant": entry.tenant_id,
+            "guid": safe_guid(entry.guid),
+            "decision": "duplicate" if answer.duplicate else entry.status,
+            "reason": entry.reason,
+            "task": entry.origin.task_code and safe_guid(entry.origin.task_code),
+        }
+        return EVENT_ACCEPTED, fields
+    if isinstance(answer, Ignored):
+        guid = answer.guid and safe_guid(answer.guid)
+        return EVENT_REJECTED, fields | {
+            "decision": "ignored",
+            "reason": answer.reason,
+            "guid": guid,
+        }
+    return EVENT_REJECTED, fields | {"decision": answer.http_status, "reason": answer.code}

@@ -1,0 +1,1 @@
+"""Ledgers. One conformance suite (``tests/conformance``) holds for all of them."""
