@@ -1,0 +1,150 @@
+"""The ASGI face of the routes: events that arrive together are accepted with one commit.
+
+A plain ASGI application; nothing here decides anything about an event.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, MutableMapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from ci360_twilio.core.event import MAX_BYTES
+from ci360_twilio.edge.http import EVENTS, Request, Response, Routes, failure
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+MAX_BATCH = 256
+"""Requests that share one commit."""
+MAX_WAITING = 2_000
+MAX_WAITING_BYTES = 64 * MAX_BYTES
+"""What may wait for a commit; beyond it requests are told to come back."""
+
+
+class Gatherer:
+    """Gathers what arrives while a commit is under way, and hands it on as one batch.
+
+    The work runs in one thread of its own, so that the event loop goes on reading.
+    """
+
+    def __init__(self, work: Callable[[list[Request]], list[Response]]) -> None:
+        self._work = work
+        self._waiting: deque[tuple[Request, asyncio.Future[Response]]] = deque()
+        self._bytes = 0
+        self._running: asyncio.Task[None] | None = None
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="accept")
+
+    async def submit(self, request: Request) -> Response:
+        """Give the response to a request, once its batch is committed."""
+        if len(self._waiting) >= MAX_WAITING or self._bytes >= MAX_WAITING_BYTES:
+            words = "Too many events are waiting; come back in a moment."
+            return failure(503, "busy", words, request.request_id)
+        answer: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
+        self._waiting.append((request, answer))
+        self._bytes += len(request.body)
+        if self._running is None:
+            self._running = asyncio.create_task(self._run())
+        return await answer
+
+    async def _run(self) -> None:
+        loop = asyncio.get_running_loop()
+        while self._waiting:
+            size = min(len(self._waiting), MAX_BATCH)
+            batch = [self._waiting.popleft() for _ in range(size)]
+            requests = [request for request, _ in batch]
+            self._bytes -= sum(len(request.body) for request in requests)
+            responses = await loop.run_in_executor(self._thread, self._work, requests)
+            for (_, answer), response in zip(batch, responses, strict=True):
+                if not answer.done():  # its caller may have gone away
+                    answer.set_result(response)
+        self._running = None
+
+    def close(self) -> None:
+        """Let the thread end."""
+        self._thread.shutdown()
+
+
+class App:
+    """The ASGI application."""
+
+    def __init__(self, routes: Routes) -> None:
+        self._routes = routes
+        self._events = Gatherer(routes.events)
+        self._others = ThreadPoolExecutor(2, thread_name_prefix="http")
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection's request; other protocols than HTTP are refused."""
+        if scope["type"] == "lifespan":
+            await self._lifespan(receive, send)
+        elif scope["type"] == "http":
+            await self._http(scope, receive, send)
+        else:  # a WebSocket: close it before it opens
+            await send({"type": "websocket.close", "code": 1000})
+
+    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = {
+            name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]
+        }
+        body = await _body(headers, receive)
+        client = scope.get("client")
+        request = Request(
+            method=scope["method"],
+            path=scope["path"],
+            headers=headers,
+            body=body or b"",
+            peer=client[0] if client else "",
+        )
+        close: tuple[tuple[bytes, bytes], ...] = ()
+        if body is None:
+            words = f"The body is over {MAX_BYTES:,} bytes."
+            response = failure(413, "too_large", words, request.request_id)
+            close = ((b"connection", b"close"),)  # the rest of the body is not read
+        else:
+            response = await self._respond(request)
+        head = [
+            (b"content-type", response.content_type.encode()),
+            (b"content-length", str(len(response.body)).encode()),
+            *((name.lower().encode(), value.encode()) for name, value in response.headers),
+            *close,
+        ]
+        await send({"type": "http.response.start", "status": response.status, "headers": head})
+        shown = b"" if request.method == "HEAD" else response.body
+        await send({"type": "http.response.body", "body": shown})
+
+    async def _respond(self, request: Request) -> Response:
+        if request.path == EVENTS and request.method == "POST":
+            return await self._events.submit(request)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._others, self._routes.handle, request)
+
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        await receive()
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        self._events.close()
+        self._others.shutdown()
+        await send({"type": "lifespan.shutdown.complete"})
+
+
+async def _body(headers: dict[str, str], receive: Receive) -> bytes | None:
+    """Read the body; ``None`` as soon as it is over the limit."""
+    announced = headers.get("content-length", "")
+    if announced.isdecimal() and int(announced[:20]) > MAX_BYTES:
+        return None
+    chunks: list[bytes] = []
+    size, more = 0, True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            break
+        chunk = message.get("body", b"")
+        size += len(chunk)
+        if size > MAX_BYTES:
+            return None
+        chunks.append(chunk)
+        more = message.get("more_body", False)
+    return chunks[0] if len(chunks) == 1 else b"".join(chunks)

@@ -1,0 +1,162 @@
+"""The direct Lambda: SAS's sample replaced. It accepts and sends within one invocation.
+
+``direct`` is the handler; ``lambda_function.lambda_handler`` is the name an installation of the
+sample knows it by. The event may come from a REST API (v1), an HTTP API (v2) or a function URL.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import threading
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from ci360_twilio.core.entry import Status
+from ci360_twilio.edge.http import EVENTS, Request, Response, Routes, failure, outcome, respond
+from ci360_twilio.edge.now import send_now
+from ci360_twilio.errors import BeforeSending, LedgerUnavailable, SettingsError
+from ci360_twilio.flow.accept import Accepted
+from ci360_twilio.logs import Log, capture_foreign
+from ci360_twilio.settings import read_settings
+from ci360_twilio.wiring import Parts, wire
+
+MARGIN_SECONDS = 1.5
+"""What is left of an invocation for writing down what came of it."""
+UNLIMITED_SECONDS = 60.0
+"""How long an invocation may take that does not say when it ends."""
+
+
+class Direct:
+    """The handler's parts: made once per instance, at its first event."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._routes = Routes(
+            parts.acceptance,
+            parts.store,
+            parts.log,
+            authenticated_upstream=parts.settings.authenticated_upstream,
+        )
+
+    def handle(self, event: object, context: object) -> dict[str, Any]:
+        """Answer one invocation; never raises."""
+        until = time.monotonic() + _seconds_left(context) - MARGIN_SECONDS
+        request = parse_invocation(event, _request_id(context))
+        if isinstance(request, Response):
+            return _answer(request)
+        try:
+            return _answer(self._respond(request, until))
+        finally:
+            # Between invocations the instance may be frozen; a connection that outlives that
+            # may be dead, and a request lost on it would be an unknown outcome.
+            self._parts.client.close()
+
+    def _respond(self, request: Request, until: float) -> Response:
+        answer = self._routes.accept([request])[0]
+        if not isinstance(answer, Accepted):
+            return respond(answer, request.request_id)
+        entry = answer.entry
+        if entry.status is Status.ACCEPTED:
+            try:
+                entry = send_now(self._parts, entry, until)
+            except LedgerUnavailable as exc:
+                return respond(exc, request.request_id)
+        shown = Accepted(entry=entry, duplicate=answer.duplicate)
+        failed = entry.status is Status.UNKNOWN or (
+            entry.status is Status.ACCEPTED and entry.lease is None
+        )
+        if failed:
+            return outcome(shown, 502, request.request_id)
+        return respond(shown, request.request_id)
+
+
+def parse_invocation(event: object, request_id: str) -> Request | Response:
+    """Read what API Gateway or a function URL hands to a function.
+
+    An event without a body is a request with an empty one, as SAS's sample takes it.
+    """
+    members: Mapping[str, Any] = event if isinstance(event, dict) else {}
+    context = members.get("requestContext")
+    context = context if isinstance(context, dict) else {}
+    body = members.get("body")
+    raw = b""
+    if isinstance(body, str):
+        try:
+            encoded = members.get("isBase64Encoded") is True
+            raw = base64.b64decode(body, validate=True) if encoded else body.encode()
+        except (binascii.Error, UnicodeEncodeError, ValueError):
+            return failure(400, "not_json", "The body cannot be decoded.", request_id)
+    elif body is not None:
+        return failure(400, "not_json", "The body is not text.", request_id)
+    headers = members.get("headers")
+    return Request(
+        method="POST",
+        path=EVENTS,
+        headers={
+            str(name).lower(): value
+            for name, value in (headers if isinstance(headers, dict) else {}).items()
+            if isinstance(value, str)
+        },
+        body=raw,
+        gateway_checked=_key_was_checked(context),
+        request_id=request_id,
+    )
+
+
+def _key_was_checked(context: Mapping[str, Any]) -> bool:
+    """Tell whether a REST API says that it checked an API key; no caller can write this part."""
+    identity = context.get("identity")
+    return isinstance(identity, dict) and bool(identity.get("apiKeyId"))
+
+
+def _answer(response: Response) -> dict[str, Any]:
+    headers = {"Content-Type": response.content_type, **dict(response.headers)}
+    return {
+        "statusCode": response.status,
+        "headers": headers,
+        "body": response.body.decode(),
+        "isBase64Encoded": False,
+    }
+
+
+def _seconds_left(context: object) -> float:
+    left = getattr(context, "get_remaining_time_in_millis", None)
+    return left() / 1000 if callable(left) else UNLIMITED_SECONDS
+
+
+def _request_id(context: object) -> str:
+    return str(getattr(context, "aws_request_id", None) or "local")
+
+
+_lock = threading.Lock()
+_direct: Direct | None = None
+
+
+def _instance() -> Direct:
+    global _direct
+    with _lock:
+        if _direct is None:
+            settings = read_settings(ledger="memory:")
+            log = Log(level=settings.log_level)
+            capture_foreign(log)
+            _direct = Direct(wire(settings, log, tenants_wait=False))
+            if settings.ledger == "memory:":
+                words = (
+                    "no ledger table is set: the same event is recognised by this warm instance "
+                    "only; set CI360_TWILIO_LEDGER to recognise it everywhere"
+                )
+                log.warning("direct.no_ledger", message=words)
+        return _direct
+
+
+def direct(event: object, context: object) -> dict[str, Any]:
+    """Handle one invocation: accept an event and send its message."""
+    try:
+        instance = _instance()
+    except (SettingsError, BeforeSending) as exc:
+        Log().error("direct.start", error=exc.code, message=exc.message)
+        words = "The function is not set up; its log says why."
+        return _answer(failure(503, exc.code, words, _request_id(context)))
+    return instance.handle(event, context)

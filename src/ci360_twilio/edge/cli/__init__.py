@@ -1,0 +1,81 @@
+"""The command ``ci360-twilio``: one file per group of commands, loaded when it is needed."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from ci360_twilio import __version__
+from ci360_twilio.errors import ConnectorError, SettingsError
+
+
+class Command(NamedTuple):
+    """Where a command lives and what it does, in a line."""
+
+    module: str
+    help: str
+
+
+COMMANDS: Mapping[str, Command] = {
+    "demo": Command("demo", "Show the whole journey of a few events, with nothing set up."),
+    "serve": Command("serve", "Answer CI360 over HTTP, and send what it asks for."),
+    "worker": Command("serve", "Send what is due; for a server started with --no-worker."),
+    "twin": Command("twin", "Run a look-alike of Twilio on this machine, to rehearse with."),
+    "send": Command("send", "Take one event from a file through all gates and send it now."),
+    "preview": Command("preview", "Show what a creative would send, and what it would cost."),
+    "check": Command("check", "Look through the settings, tenants, ledger and Twilio access."),
+    "messages": Command("messages", "List messages, newest first."),
+    "trace": Command("messages", "Tell the whole story of one event: why it was sent or not."),
+    "ledger": Command("ledger", "Back up, restore or check the ledger."),
+}
+
+EPILOG = """\
+Settings are environment variables: CI360_TWILIO_<NAME>, and SAS's event_ttl, default_sender and
+sm_secret_id_prefix. Start with: ci360-twilio demo
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """Make the parser of all commands."""
+    root = argparse.ArgumentParser(
+        prog="ci360-twilio",
+        description="Sends SAS CI360 events as Twilio messages, at most once each.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    root.add_argument("--version", action="version", version=f"ci360-twilio {__version__}")
+    commands = root.add_subparsers(metavar="COMMAND", dest="command", required=True)
+    for name, command in COMMANDS.items():
+        module = importlib.import_module(f"ci360_twilio.edge.cli.{command.module}")
+        sub = commands.add_parser(
+            name,
+            help=command.help,
+            description=command.help,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        run = getattr(module, f"add_{name}")(sub)
+        sub.set_defaults(run=run)
+    return root
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; gives 0 for success, 1 for a *no*, 2 for a command that could not be run."""
+    options = parser().parse_args(arguments)
+    try:
+        return int(options.run(options))
+    except SettingsError as exc:
+        print(f"ci360-twilio: {exc.message}", file=sys.stderr)
+        return 2
+    except ConnectorError as exc:
+        print(f"ci360-twilio: {exc.message}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:
+        # the reader (head, less) has gone; keep the interpreter from complaining at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        return 130

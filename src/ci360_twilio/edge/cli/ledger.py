@@ -1,0 +1,95 @@
+"""``ledger``: backup, restore, check."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from ci360_twilio.errors import SettingsError
+from ci360_twilio.settings import read_settings
+from ci360_twilio.stores import backup
+from ci360_twilio.wiring import hash_key_of, ledger_path, make_store, utc_now
+
+Run = Callable[[argparse.Namespace], int]
+
+
+def add_ledger(command: argparse.ArgumentParser) -> Run:
+    """Declare ``ledger`` and what it can do."""
+    actions = command.add_subparsers(metavar="ACTION", dest="action", required=True)
+    text = "Copy the ledger to a new file, also while it is in use."
+    made = actions.add_parser("backup", help=text, description=text)
+    made.add_argument("file", metavar="FILE", type=Path, help="where the copy goes")
+    made.set_defaults(act=_backup)
+    text = "Put a backup in the ledger's place; nothing is sent until --resume."
+    restored = actions.add_parser("restore", help=text, description=text)
+    restored.add_argument("file", metavar="FILE", type=Path, nargs="?", help="the backup")
+    restored.add_argument("--yes", action="store_true", help="do not ask")
+    restored.add_argument("--resume", action="store_true", help="send again after a restore")
+    restored.set_defaults(act=_restore)
+    text = "Look through the ledger's file and every entry in it."
+    checked = actions.add_parser("check", help=text, description=text)
+    checked.add_argument("file", metavar="FILE", type=Path, nargs="?", help="a backup instead")
+    checked.set_defaults(act=_check)
+    return lambda options: int(options.act(options))
+
+
+def _path() -> Path:
+    settings = read_settings()
+    path = ledger_path(settings)
+    if path is None:
+        raise SettingsError(
+            "This works on a SQLite ledger; CI360_TWILIO_LEDGER names another kind."
+        )
+    return path
+
+
+def _backup(options: argparse.Namespace) -> int:
+    path = _path()
+    backup.backup(path, options.file)
+    print(f"The ledger is copied to {options.file}.")
+    print(f"Keep {path}.key with it: without that key deleted events would not be recognised.")
+    return 0
+
+
+def _restore(options: argparse.Namespace) -> int:
+    settings, path = read_settings(), _path()
+    if options.resume:
+        store = make_store(settings)
+        store.resume()
+        store.close()
+        print("The ledger sends again.")
+        return 0
+    if options.file is None:
+        raise SettingsError("Name the backup to restore, or use --resume.")
+    if not options.yes and not _confirmed(path):
+        print("Nothing was changed.")
+        return 1
+    kept = backup.restore(options.file, path, hash_key=hash_key_of(settings, path), now=utc_now())
+    print(f"The ledger is restored from {options.file}.")
+    if kept:
+        print(f"As it was before, it is kept in {kept}.")
+    print("What was under way in it is now unknown: it may have gone out since the backup.")
+    print("Nothing is sent until: ci360-twilio ledger restore --resume")
+    return 0
+
+
+def _confirmed(path: Path) -> bool:
+    if not path.exists():
+        return True
+    if not sys.stdin.isatty():
+        raise SettingsError("This replaces the ledger; add --yes.")
+    return input(f"Replace the ledger {path}? [y/N] ").strip().lower() in ("y", "yes")
+
+
+def _check(options: argparse.Namespace) -> int:
+    path = options.file or _path()
+    found = backup.check(path)
+    print(
+        f"{path}: schema {found.schema}, {found.entries:,} entries, {found.tombstones:,} tombstones"
+    )
+    for problem in found.problems:
+        print(f"Problem: {problem}")
+    print("It is sound." if not found.problems else "Restore a backup: ci360-twilio ledger restore")
+    return 1 if found.problems else 0

@@ -1,0 +1,53 @@
+"""What the commands print: plain tables, and nothing that could steer a terminal."""
+
+from __future__ import annotations
+
+import json
+import sys
+import unicodedata
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+
+def printable(value: object) -> str:
+    """Give a value as one line of text without control or direction-changing characters."""
+    text = "" if value is None else str(value)
+    return "".join(" " if c in "\r\n\t" else c for c in text if c in "\r\n\t" or not _steers(c))
+
+
+def _steers(character: str) -> bool:
+    return (
+        unicodedata.category(character) in ("Cc", "Cf", "Cs", "Zl", "Zp") and character != "\u200d"
+    )
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """Lay out rows under a head; every column as wide as its widest cell."""
+    cells = [list(head), *([printable(cell) for cell in row] for row in rows)]
+    widths = [max(_width(row[column]) for row in cells) for column in range(len(head))]
+    lines = [
+        "  ".join(_pad(cell, width) for cell, width in zip(row, widths, strict=True))
+        for row in cells
+    ]
+    rule = "  ".join("-" * width for width in widths)
+    return "\n".join(line.rstrip() for line in [lines[0], rule, *lines[1:]])
+
+
+def _width(text: str) -> int:
+    return sum(2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
+
+
+def _pad(text: str, width: int) -> str:
+    return text + " " * (width - _width(text))
+
+
+def print_json(value: Any) -> None:
+    """Print a value as JSON; control characters are escaped by the format itself."""
+    plain = msgspec.to_builtins(value)
+    print(json.dumps(plain, indent=2, ensure_ascii=not _speaks_utf8()))
+
+
+def _speaks_utf8() -> bool:
+    return (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"

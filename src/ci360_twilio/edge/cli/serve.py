@@ -1,0 +1,197 @@
+"""``serve`` and ``worker``."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable
+
+from ci360_twilio.edge.http import Routes, is_loopback
+from ci360_twilio.edge.worker import Worker
+from ci360_twilio.errors import SettingsError
+from ci360_twilio.flow.send import ATTEMPT_SECONDS
+from ci360_twilio.logs import Log, capture_foreign
+from ci360_twilio.settings import Settings, read_settings, unknown_names
+from ci360_twilio.wiring import Parts, wire
+
+Run = Callable[[argparse.Namespace], int]
+
+METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0
+"""Seconds before a worker that ended is started again; doubled each time."""
+
+
+def add_serve(command: argparse.ArgumentParser) -> Run:
+    """Declare ``serve``."""
+    command.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
+    command.add_argument("--port", type=int, default=8360, help="port to listen on (%(default)s)")
+    command.add_argument(
+        "--no-worker", action="store_true", help="only accept; run `ci360-twilio worker` elsewhere"
+    )
+    return _serve
+
+
+def add_worker(command: argparse.ArgumentParser) -> Run:
+    """Declare ``worker``."""
+    command.add_argument(
+        "--supervised", action="store_true", help="stop when standard input ends; `serve` uses it"
+    )
+    return _worker
+
+
+def make_log(settings: Settings, process: str) -> Log:
+    """Make the log of a process and send foreign libraries' warnings through it."""
+    log = Log(level=settings.log_level, process=process)
+    capture_foreign(log)
+    if unknown := unknown_names():
+        log.warning("settings.unknown", names=unknown)
+    return log
+
+
+def _serve(options: argparse.Namespace) -> int:
+    try:
+        import uvicorn
+
+        from ci360_twilio.edge.asgi import App
+    except ImportError as exc:
+        words = f"serve needs the extra: pip install 'ci360-twilio-connector[server]' ({exc.name})"
+        raise SettingsError(words) from exc
+    settings = read_settings()
+    with tempfile.TemporaryDirectory(prefix="ci360-twilio-metrics-") as folder:
+        os.environ[METRICS_FOLDER] = folder
+        log = make_log(settings, "server")
+        parts = wire(settings, log)
+        routes = _routes(parts, options.host)
+        config = uvicorn.Config(
+            App(routes),
+            host=options.host,
+            port=options.port,
+            access_log=False,
+            log_config=None,
+            server_header=False,
+            proxy_headers=bool(settings.trusted_proxies),
+            forwarded_allow_ips=list(settings.trusted_proxies),
+            ssl_certfile=settings.tls_cert,
+            ssl_keyfile=settings.tls_key,
+            timeout_graceful_shutdown=20,
+            ws="none",
+        )
+        supervisor = None if options.no_worker else Supervisor(log)
+        server = uvicorn.Server(config)
+        try:
+            if supervisor:
+                supervisor.start()
+            log.info("server.starting", address=_address(options, settings))
+            server.run()
+        finally:
+            if supervisor:
+                supervisor.stop()
+            parts.close()
+        return 0 if server.started else 1
+
+
+def _routes(parts: Parts, host: str) -> Routes:
+    from ci360_twilio.edge import metrics
+
+    parts.log.observers.append(metrics.observe)
+    settings = parts.settings
+    return Routes(
+        parts.acceptance,
+        parts.store,
+        parts.log,
+        on_loopback=is_loopback(host) and settings.public_url is None,
+        authenticated_upstream=settings.authenticated_upstream,
+        metrics=metrics.exporter(parts.store),
+        metrics_token=settings.metrics_token,
+    )
+
+
+def _address(options: argparse.Namespace, settings: Settings) -> str:
+    host = f"[{options.host}]" if ":" in options.host else options.host
+    return f"{'https' if settings.tls_cert else 'http'}://{host}:{options.port}"
+
+
+class Supervisor:
+    """Keeps one worker process running, and ends it with this one.
+
+    The worker's standard input is a pipe from here: when this process dies, however, the pipe
+    ends and the worker drains.
+    """
+
+    def __init__(self, log: Log) -> None:
+        self._log = log
+        self._process: subprocess.Popen[bytes] | None = None
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="supervisor", daemon=True)
+
+    def start(self) -> None:
+        """Start the worker and watch over it."""
+        self._start_worker()
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ask the worker to drain, and wait for it as long as a request to Twilio may take."""
+        self._stopping.set()
+        process = self._process
+        if process is None:
+            return
+        if process.stdin:
+            process.stdin.close()
+        try:
+            process.wait(ATTEMPT_SECONDS + 15)
+        except subprocess.TimeoutExpired:
+            self._log.error("worker.killed", pid=process.pid)
+            process.kill()
+            process.wait()
+
+    def _start_worker(self) -> None:
+        command = [sys.executable, "-m", "ci360_twilio", "worker", "--supervised"]
+        # a session of its own: Ctrl-C in a terminal reaches the server, which then ends the worker
+        self._process = subprocess.Popen(  # noqa: S603 - this very program
+            command, stdin=subprocess.PIPE, start_new_session=True
+        )
+        self._log.info("worker.started", pid=self._process.pid)
+
+    def _watch(self) -> None:
+        pause = FIRST_PAUSE
+        while self._process is not None:
+            code = self._process.wait()
+            if self._stopping.is_set():
+                return
+            self._log.error("worker.ended", code=code, restart_in=pause)
+            if self._stopping.wait(pause):
+                return
+            pause = min(pause * 2, LONGEST_PAUSE)
+            self._start_worker()
+
+
+def _worker(options: argparse.Namespace) -> int:
+    settings = read_settings()
+    log = make_log(settings, "worker")
+    if METRICS_FOLDER in os.environ:
+        from ci360_twilio.edge import metrics
+
+        log.observers.append(metrics.observe)
+    parts = wire(settings, log)
+    worker = Worker(parts)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: worker.stop())
+    if options.supervised:
+        threading.Thread(target=_stop_at_end_of_input, args=(worker,), daemon=True).start()
+    log.info("worker.running", connections=settings.connections)
+    try:
+        worker.run()
+    finally:
+        parts.close()
+    return 0
+
+
+def _stop_at_end_of_input(worker: Worker) -> None:
+    while os.read(sys.stdin.fileno(), 1024):
+        pass
+    worker.stop()
