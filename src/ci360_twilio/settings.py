@@ -13,7 +13,6 @@ import msgspec
 
 from ci360_twilio.core.message import AttributeNames
 from ci360_twilio.errors import Issue, SettingsError
-from ci360_twilio.logs import LEVELS
 
 PREFIX = "CI360_TWILIO_"
 
@@ -167,7 +166,9 @@ SETTINGS: Mapping[str, Setting] = {
     "attribute_to": Setting(_text, "Task attribute that may name the recipient."),
     "attribute_from": Setting(_text, "Task attribute that may name the sender."),
     "attribute_media_urls": Setting(_text, "Task attribute that may list media."),
-    "log_level": Setting(_one_of(*LEVELS), "debug, info, warning or error."),
+    "log_level": Setting(
+        _one_of("debug", "info", "warning", "error"), "debug, info, warning or error."
+    ),
 }
 """Every setting by its name; read from ``CI360_TWILIO_<NAME>``."""
 
