@@ -26,6 +26,8 @@ from urllib.parse import urlencode, urlsplit
 import msgspec
 import phonenumbers
 
+from ci360_twilio.core.segments import count_segments
+
 API_VERSION = "2010-04-01"
 MAX_BODY = 1600
 MAX_MEDIA = 10
@@ -92,11 +94,6 @@ _SERVICE = re.compile(r"MG[0-9a-fA-F]{32}")
 _HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|[0-9A-Fa-f:.]+")
 
 # https://www.twilio.com/docs/glossary/what-is-gsm-7-character-encoding
-_GSM = frozenset(
-    "@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !\"#¤%&'()*+,-./0123456789:;<=>?¡ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-    "ÄÖÑÜ§¿abcdefghijklmnopqrstuvwxyzäöñüà"
-)
-_GSM_EXTENDED = frozenset("\f^{}\\[~]|€")
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -206,19 +203,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
         """Count parts; a Messaging Service does so only when it has chosen a sender."""
         if self.service:
             return 0
-        return 1 if self.media else segments(self.body)
-
-
-def segments(text: str) -> int:
-    """Count the parts that a text is sent in.
-
-    Simpler than the carriers: an emoji that straddles two parts is not kept whole.
-    """
-    if all(char in _GSM or char in _GSM_EXTENDED for char in text):
-        units, one, many = len(text) + sum(char in _GSM_EXTENDED for char in text), 160, 153
-    else:
-        units, one, many = len(text.encode("utf-16-le")) // 2, 70, 67
-    return 1 if units <= one else -(-units // many)
+        return 1 if self.media else count_segments(self.body).count
 
 
 class TwilioTwin:

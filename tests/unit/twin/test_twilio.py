@@ -17,7 +17,6 @@ from ci360_twilio.twin.twilio import (
     Resource,
     TwilioTwin,
     TwinAccount,
-    segments,
 )
 
 NOON = datetime(2026, 3, 14, 12, 0, 0, 700_000, tzinfo=UTC)
@@ -480,27 +479,6 @@ def test_a_page_can_be_asked_for_by_number(twin: TwilioTwin) -> None:
         twin.create(ACCOUNT, form(Body=str(number)))
     assert listed(twin, PageSize="2", Page="1") == ["2", "1"]
     assert listed(twin, PageSize="2", Page="9") == []
-
-
-@pytest.mark.parametrize(
-    ("text", "count"),
-    [
-        ("", 1),
-        ("a" * 160, 1),
-        ("a" * 161, 2),
-        ("a" * 306, 2),
-        ("a" * 307, 3),
-        ("€" * 80, 1),
-        ("€" * 81, 2),
-        ("ж" * 70, 1),
-        ("ж" * 71, 2),
-        ("😀" * 35, 1),
-        ("😀" * 36, 2),
-    ],
-)
-def test_segments_follow_the_encoding(text: str, count: int) -> None:
-    """160 or 153 units of GSM-7, 70 or 67 of UCS-2; some characters take two."""
-    assert segments(text) == count
 
 
 PARAMETERS = st.dictionaries(
