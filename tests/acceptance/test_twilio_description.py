@@ -13,11 +13,13 @@ from __future__ import annotations
 import base64
 import functools
 import json
+import threading
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
@@ -27,6 +29,9 @@ from openapi_core.datatypes import RequestParameters
 from openapi_core.exceptions import OpenAPIError
 from werkzeug.datastructures import Headers, ImmutableMultiDict
 
+from ci360_twilio.clients.twilio import TwilioClient
+from ci360_twilio.core.message import Message
+from ci360_twilio.core.tenant import parse_tenant, parse_tenant_id
 from ci360_twilio.twin.server import TwinServer
 from ci360_twilio.twin.twilio import TwilioTwin, TwinAccount
 
@@ -248,3 +253,73 @@ def test_an_answer_that_is_not_described_is_found_out(status: int, body: bytes) 
     headers = {"Content-Type": "application/json"}
     with pytest.raises((OpenAPIError, AssertionError)):
         validate_response("POST", f"{MESSAGES}.json", status, headers, body)
+
+
+class _Recorder(BaseHTTPRequestHandler):
+    """Keeps each request as it was on the wire, and answers as Twilio does."""
+
+    protocol_version = "HTTP/1.1"
+    seen: ClassVar[list[tuple[str, str, dict[str, str], bytes]]] = []
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.seen.append((self.command, self.path, dict(self.headers), body))
+        self._answer(201, {"sid": f"SM{'0b' * 16}", "status": "queued"})
+
+    def do_GET(self) -> None:
+        self.seen.append((self.command, self.path, dict(self.headers), b""))
+        self._answer(200, {"messages": []})
+
+    def _answer(self, status: int, members: dict[str, Any]) -> None:
+        body = json.dumps(members).encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+SENT = {
+    "plain": Message(to="+12015550101", sender="+12015550199", body="Hello & goodbye; 50% off+"),
+    "unicode": Message(to="+447700900123", sender="Acme", body="Grüße 👋🏽\nこんにちは"),
+    "media": Message(
+        to="+12015550101",
+        sender="20155",
+        media_urls=("https://example.com/a,b.jpg", "https://example.com/c.jpg?x=1&y=2"),
+    ),
+    "service": Message(to="+12015550101", sender=f"MG{'0c' * 16}", body="Hi"),
+    "whatsapp": Message(to="whatsapp:+12015550101", sender="whatsapp:+12015550199", body="Hi"),
+}
+
+
+@pytest.mark.parametrize("name", SENT)
+def test_what_the_connector_sends_is_as_described(name: str) -> None:
+    """The client's requests, read off the wire, are what Twilio's description allows."""
+    _Recorder.seen.clear()
+    account = f"AC{'0d' * 16}"
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Recorder) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        host = f"127.0.0.1:{server.server_address[1]}"
+        document = json.dumps(
+            {
+                "twilio_api_url": f"http://{host}",
+                "twilio_account_sid": account,
+                "twilio_auth_token": "a-token",
+            }
+        )
+        tenant = parse_tenant(document, parse_tenant_id("tenant"), (host,))
+        client = TwilioClient(connections=1)
+        try:
+            client.send(SENT[name], tenant, validity=36_000, timeout=10)
+            client.probe(tenant)
+        finally:
+            client.close()
+            server.shutdown()
+            thread.join()
+    assert [method for method, *_ in _Recorder.seen] == ["POST", "GET"]
+    for method, path, headers, body in _Recorder.seen:
+        assert path.startswith(f"/2010-04-01/Accounts/{account}/Messages.json")
+        validate_request(method, path, headers, body)

@@ -147,29 +147,31 @@ def _gsm_7(text: str) -> Segments:
 def _ucs_2(text: str, replacements: tuple[Replacement, ...]) -> Segments:
     borders = _ucs_2_borders(text)
     count = len(borders) + 1
-    firsts: dict[str, int] = {}
-    for offset, character in enumerate(text):
-        if character not in _GSM_7:
-            firsts.setdefault(character, offset)
     return Segments(
         encoding=Encoding.UCS_2,
         count=count,
         characters=len(text),
         units=_utf_16(text),
         borders=borders,
-        ucs2_characters=tuple(Ucs2Character(*first) for first in firsts.items()),
+        ucs2_characters=tuple(
+            Ucs2Character(character, text.index(character))
+            for character in dict.fromkeys(text)
+            if character not in _GSM_7
+        ),
         replacements=replacements,
         smart_count=count_segments(smart_encode(text)).count if replacements else count,
     )
 
 
 def _ucs_2_borders(text: str) -> tuple[int, ...]:
-    capacity = CAPACITIES[Encoding.UCS_2]
-    if _utf_16(text) <= capacity.alone:
+    units, capacity = _utf_16(text), CAPACITIES[Encoding.UCS_2]
+    if units <= capacity.alone:
         return ()
-    graphemes = tuple(_graphemes(text))
-    starts = tuple(accumulate(map(len, graphemes), initial=0))
-    return tuple(starts[index] for index in _pack([*map(_utf_16, graphemes)], capacity))
+    graphemes = _graphemes(text)
+    lengths = [*map(len, graphemes)]
+    sizes = lengths if units == len(text) else [*map(_utf_16, graphemes)]
+    starts = [*accumulate(lengths, initial=0)]
+    return tuple(starts[index] for index in _pack(sizes, capacity))
 
 
 def _utf_16(text: str) -> int:
@@ -207,6 +209,8 @@ def _code_points(ranges: str) -> Iterator[int]:
 # Graphemes: every character becomes the letter of its class, so that the rules can be one pattern.
 # What the general category tells (control, mark, spacing mark) is listed only where it misleads.
 _CLASSES: Mapping[str, str] = {
+    # Not assigned, and alone as controls are.
+    "c": "2065 FFF0-FFF8",
     # Extends the character before it.
     "e": "09BE 09D7 0B3E 0B57 0BBE 0BD7 0CC2 0CD5-0CD6 0D3E 0D57 0DCF 0DDF 1734 200C 302E-302F "
     "FF9E-FF9F 1133E 11357 114B0 114BD 115AF 1D165 1D16E-1D172 E0020-E007F",
@@ -239,9 +243,9 @@ _CLASSES: Mapping[str, str] = {
 }
 _CATEGORIES = {"Mn": "e", "Me": "e", "Mc": "s"} | dict.fromkeys(("Cc", "Cf", "Cs", "Zl", "Zp"), "c")
 
-# The rules of Unicode 10 (UAX 29, revision 31) as grapheme-splitter 1.0.4 reads them, which the
-# calculator asks. It differs from the standard in that a flag takes only one extending character, and
-# that a skin tone joins only what no extending character went before, other than its own.
+# The rules of Unicode 10 (UAX 29, revision 31) as the calculator's splitter (grapheme-splitter
+# 1.0.4) reads them. They differ from the standard: a flag takes only one extending character, and a
+# skin tone joins nothing that had an extending character before it, other than its own.
 _GRAPHEME = re.compile(
     r"""
     c                                           # control, CR, LF: alone
@@ -258,11 +262,12 @@ _GRAPHEME = re.compile(
 )
 
 
-def _graphemes(text: str) -> Iterator[str]:
+def _graphemes(text: str) -> Sequence[str]:
     classes = "".join(map(_class_of, text))
-    for found in _GRAPHEME.finditer(classes):
-        if found[0]:
-            yield text[found.start() : found.end()]
+    if set(classes) <= {"c", "o"}:
+        return text  # most languages: every character is one
+    spans = (found.span() for found in _GRAPHEME.finditer(classes))
+    return [text[start:end] for start, end in spans if start < end]
 
 
 @lru_cache(maxsize=4096)

@@ -30,8 +30,8 @@ def send_now(parts: Parts, entry: Entry, until: float) -> Entry:
     Raises:
         LedgerUnavailable: the ledger cannot write, and nothing was sent.
     """
+    wait = 0.0  # whoever asks now is not told to wait for an earlier failure's backoff
     while entry.status is Status.ACCEPTED:
-        wait = max((entry.due_at - utc_now()).total_seconds(), 0.0)
         timeout = min(ATTEMPT_SECONDS, until - time.monotonic() - wait)
         if wait > LONGEST_WAIT or timeout < SHORTEST_ATTEMPT:
             break
@@ -41,6 +41,7 @@ def send_now(parts: Parts, entry: Entry, until: float) -> Entry:
             entry = parts.store.get_many([entry.key])[0] or entry
             break
         entry = _attempt(parts, begun[0], timeout)
+        wait = max((entry.due_at - utc_now()).total_seconds(), 0.0)
     return sweep(entry, utc_now())
 
 
