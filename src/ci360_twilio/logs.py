@@ -37,6 +37,7 @@ Observer = Callable[[str, dict[str, Any]], None]
 _encode = msgspec.json.Encoder(enc_hook=str).encode
 
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+_TASK = re.compile(r"[A-Z]{2,8}_[0-9]{1,6}")
 _DIGITS = re.compile(r"(?:\+|%2[bB]|00)?\d(?:[ ().\-]?\d){5,}")
 _CREDENTIAL = re.compile(r"(?i)\b(?:basic|bearer)\s+\S+|\b(?:AC|SK)[0-9a-f]{32}\b")
 
@@ -104,6 +105,11 @@ def safe_guid(guid: str) -> str:
     if _UUID.fullmatch(guid):
         return guid
     return "sha256:" + hashlib.sha256(guid.encode(errors="replace")).hexdigest()[:16]
+
+
+def safe_task(code: str | None) -> str | None:
+    """Give a task's code as it may be logged: itself if it looks like ``TSK_539``, else a hash."""
+    return code if code is None or _TASK.fullmatch(code) else safe_guid(code)
 
 
 def mask(text: str) -> str:

@@ -177,9 +177,10 @@ def test_a_busy_twilio_is_asked_again_within_the_invocation(twilio: Any) -> None
 @pytest.mark.usefixtures("secrets")
 def test_a_failure_that_outlasts_the_invocation_may_be_repeated(twilio: Any) -> None:
     """Nothing was made, so the same event sends when it comes again."""
-    twilio.faults.for_recipient("+12015550107", [Fault.HTTP_429] * 3)
+    invoke(rest_event(event_body("TO:+12015550116;The instance is warm")))
+    twilio.faults.for_recipient("+12015550107", [Fault.HTTP_429] * 20)
     event = rest_event(event_body("TO:+12015550107;Hi"))
-    status, body = invoke(event, seconds=3.2)
+    status, body = invoke(event, seconds=5)
     assert (status, body["status"], body["reason"]) == (502, "accepted", "twilio_20429")
     twilio.faults.for_recipient("+12015550107", [])
     status, body = invoke(event)

@@ -59,6 +59,7 @@ REASON_WORDS: Mapping[str, str] = {
     "tenant_waits": "Twilio refuses the tenant's credentials; all its messages wait.",
     "tls": "No secure connection to Twilio could be made.",
     "too_many_media": "There are more media than a message takes.",
+    "worker_stopped": "The worker was stopped before its turn came.",
     "unexpected_error": "Something unforeseen happened while sending; the log names it.",
     "unknown_directive": "The creative holds a directive that is not known.",
     "unreadable_answer": "Twilio's answer could not be understood.",

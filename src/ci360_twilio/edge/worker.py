@@ -9,10 +9,10 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
 from datetime import datetime
 
-from ci360_twilio.core.entry import Fact, Key
+from ci360_twilio.core.entry import Entry, Fact, Key
 from ci360_twilio.errors import LedgerUnavailable
 from ci360_twilio.flow.send import ATTEMPT_SECONDS, Begun
 from ci360_twilio.logs import LEDGER_PURGED
@@ -20,8 +20,8 @@ from ci360_twilio.wiring import Parts, utc_now
 
 IDLE_SECONDS = 0.1
 """How often an idle worker looks for what is due."""
-GATHER_SECONDS = 0.002
-"""How long results are gathered before they are committed together."""
+CLAIM_AT_ONCE = 25
+"""Entries claimed in one go: while more are fetched, what has come back would wait."""
 HOUSEKEEPING_SECONDS = 30.0
 BACKOFF_SECONDS = 1.0
 """How long a worker waits after the ledger failed."""
@@ -35,10 +35,12 @@ class Worker:
         self._parts = parts
         self._sending = parts.sending
         self._log = parts.log
-        self._free = parts.settings.connections
+        self._most = self._free = parts.settings.connections
+        self._claimed: deque[Entry] = deque()
+        self._going: queue.SimpleQueue[Begun | None] = queue.SimpleQueue()
         self._done: queue.SimpleQueue[tuple[Key, Fact]] = queue.SimpleQueue()
         self._unrecorded: list[tuple[Key, Fact]] = []
-        self._next_housekeeping = 0.0
+        self._next_claim = self._next_housekeeping = 0.0
         self._stop = threading.Event()
 
     def stop(self) -> None:
@@ -47,37 +49,56 @@ class Worker:
 
     def run(self) -> None:
         """Work until stopped. Requests that are open then are waited for and recorded."""
-        most = self._parts.settings.connections
-        with ThreadPoolExecutor(most, thread_name_prefix="send") as pool:
+        senders = [threading.Thread(target=self._send, name="send") for _ in range(self._most)]
+        for sender in senders:
+            sender.start()
+        try:
             while not self._stop.is_set():
                 try:
-                    self._round(pool)
+                    self._round()
                 except LedgerUnavailable as exc:
                     self._log.error("worker.ledger", error=exc.code, message=exc.message)
                     self._stop.wait(BACKOFF_SECONDS)
-            self._drain(most)
+            self._drain()
+        finally:
+            for _ in senders:
+                self._going.put(None)
 
-    def _round(self, pool: ThreadPoolExecutor) -> None:
-        self._record()
-        if self._free:
-            for begun in self._sending.begin(self._sending.claim(self._free)):
-                self._free -= 1
-                pool.submit(self._attempt, begun)
+    def _send(self) -> None:
+        """Make attempts, one after the other, until there is nothing more to come."""
+        while (begun := self._going.get()) is not None:
+            fact = self._sending.attempt(begun, timeout=ATTEMPT_SECONDS)
+            self._done.put((begun.entry.key, fact))
+
+    def _round(self) -> None:
+        """Write what came back and begin what goes out in one commit; then look for more."""
+        going = [self._claimed.popleft() for _ in range(min(self._free, len(self._claimed)))]
+        if going or self._unrecorded:
+            begun = self._sending.begin(going, self._unrecorded)
+            self._unrecorded = []
+            self._free -= len(begun)
+            for one in begun:
+                self._going.put(one)
+        if len(self._claimed) < self._most // 2 and time.monotonic() >= self._next_claim:
+            self._claim()
         if time.monotonic() >= self._next_housekeeping:
             self._keep_house(utc_now())
-        self._gather()
+        if not (self._free and self._claimed):
+            self._gather()
 
-    def _attempt(self, begun: Begun) -> None:
-        fact = self._sending.attempt(begun, timeout=ATTEMPT_SECONDS)
-        self._done.put((begun.entry.key, fact))
+    def _claim(self) -> None:
+        """Claim ahead, so that a connection that gets free need not wait for it."""
+        found = self._sending.claim(min(self._most, CLAIM_AT_ONCE))
+        self._claimed.extend(found)
+        if not found:
+            self._next_claim = time.monotonic() + IDLE_SECONDS
 
     def _gather(self) -> None:
-        """Wait for a result, or for the next look at the ledger; take what has come with it."""
+        """Wait for a result, or for the next look at the ledger; take what comes close behind it."""
         try:
             self._take(self._done.get(timeout=IDLE_SECONDS))
         except queue.Empty:
             return
-        time.sleep(GATHER_SECONDS)
         while True:
             try:
                 self._take(self._done.get_nowait())
@@ -88,23 +109,22 @@ class Worker:
         self._unrecorded.append(result)
         self._free += 1
 
-    def _record(self) -> None:
-        """Commit results; they are kept and tried again while the ledger cannot write."""
-        if self._unrecorded:
-            self._sending.record(self._unrecorded)
-            self._unrecorded = []
-
-    def _drain(self, most: int) -> None:
+    def _drain(self) -> None:
         """Finish: a lease outlasts this, so what cannot be recorded becomes ``unknown``."""
-        self._log.info("worker.draining", open=most - self._free)
+        self._log.info("worker.draining", open=self._most - self._free)
         until = time.monotonic() + ATTEMPT_SECONDS + 10
-        while (self._free < most or self._unrecorded) and time.monotonic() < until:
-            self._gather()
+        while time.monotonic() < until:
             try:
-                self._record()
+                self._sending.release(self._claimed)
+                self._claimed.clear()
+                self._sending.record(self._unrecorded)
+                self._unrecorded = []
+                if self._free == self._most:
+                    break
             except LedgerUnavailable as exc:
                 self._log.error("worker.ledger", error=exc.code, message=exc.message)
                 time.sleep(BACKOFF_SECONDS)
+            self._gather()
         self._log.info("worker.stopped", unrecorded=len(self._unrecorded))
 
     def _keep_house(self, now: datetime) -> None:

@@ -26,7 +26,7 @@ from ci360_twilio.errors import (
     TenantUnknown,
     TooLarge,
 )
-from ci360_twilio.logs import EVENT_ACCEPTED, EVENT_REJECTED, Log, safe_guid
+from ci360_twilio.logs import EVENT_ACCEPTED, EVENT_REJECTED, Log, safe_guid, safe_task
 from ci360_twilio.ports import Clock, Inserted, Ledger, Tenants
 
 
@@ -218,7 +218,7 @@ def _line(arrival: Arrival, answer: Answer, took: float, batch: int) -> tuple[st
             "guid": safe_guid(entry.guid),
             "decision": "duplicate" if answer.duplicate else entry.status,
             "reason": entry.reason,
-            "task": entry.origin.task_code and safe_guid(entry.origin.task_code),
+            "task": safe_task(entry.origin.task_code),
         }
         return EVENT_ACCEPTED, fields
     if isinstance(answer, Ignored):

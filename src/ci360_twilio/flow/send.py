@@ -9,11 +9,13 @@ The steps of one attempt, each its own method so that an edge can run many attem
 
 from __future__ import annotations
 
+import queue
 import random
 import secrets
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -92,6 +94,7 @@ class Sending:
         self._tenants_wait = tenants_wait
         self._waits: dict[TenantId, _Wait] = {}
         self._waits_lock = threading.Lock()
+        self._lines: queue.SimpleQueue[tuple[str, dict[str, Any]]] = queue.SimpleQueue()
 
     def claim(self, limit: int, keys: Sequence[Key] | None = None) -> list[Entry]:
         """Take entries that are due, for one lease; what time has overtaken is logged."""
@@ -104,28 +107,42 @@ class Sending:
         )
         return claimed.entries
 
-    def begin(self, entries: Sequence[Entry]) -> list[Begun]:
+    def begin(self, entries: Sequence[Entry], also: Sequence[tuple[Key, Fact]] = ()) -> list[Begun]:
         """Commit that the bytes of these messages are about to leave.
+
+        Args:
+            entries: claimed ones that are to be sent now.
+            also: what came of earlier attempts, to be written in the same commit.
 
         Returns:
             The entries that may be sent now. Left out are those whose lease or time is over, and
             those whose tenant waits or cannot be read; these are put off.
         """
+        self._write_lines()
         now = self._clock()
         first = [self._first_fact(entry, now) for entry in entries]
-        results = self._ledger.record_many(
-            [(e.key, fact) for e, (fact, _) in zip(entries, first, strict=True)]
-        )
+        starts = [(entry.key, fact) for entry, (fact, _) in zip(entries, first, strict=True)]
+        results = self._ledger.record_many([*also, *starts])[len(also) :]
         return [
             Begun(entry, tenant)
             for entry, (_, tenant) in zip(results, first, strict=True)
             if entry is not None and tenant is not None
         ]
 
+    def release(self, entries: Sequence[Entry]) -> None:
+        """Give claimed entries back that were not begun."""
+        now = self._clock()
+        back = [
+            (entry.key, self._fact(entry, Kind.POSTPONED, due_at=now, reason="worker_stopped"))
+            for entry in entries
+        ]
+        self._ledger.record_many(back)
+
     def attempt(self, begun: Begun, *, timeout: float = ATTEMPT_SECONDS) -> Fact:
         """Ask Twilio for one message.
 
-        Never raises for what the world does: every end is a fact for :meth:`record`.
+        Never raises for what the world does: every end is a fact for :meth:`record`, or for the
+        next :meth:`begin`, which also write its log line.
         """
         started, entry = time.perf_counter(), begun.entry
         try:
@@ -137,20 +154,29 @@ class Sending:
         except Exception as exc:  # noqa: BLE001 - bytes may have left: never guess, never lose it
             self._log.error("send.unexpected", error=type(exc).__name__, **_ids(entry))
             fact = self._fact(entry, Kind.LOST, reason="unexpected_error")
-        self._log.info(
-            MESSAGE_SENT,
-            **_ids(entry),
-            decision=fact.kind,
-            reason=fact.reason,
-            attempt=entry.attempts,
-            sid=fact.receipt.sid if fact.receipt else None,
-            ms=round((time.perf_counter() - started) * 1000, 3),
-        )
+        fields = _ids(entry) | {
+            "decision": fact.kind,
+            "reason": fact.reason,
+            "attempt": entry.attempts,
+            "sid": fact.receipt.sid if fact.receipt else None,
+            "ms": round((time.perf_counter() - started) * 1000, 3),
+        }
+        self._lines.put((MESSAGE_SENT, fields))
         return fact
 
     def record(self, facts: Sequence[tuple[Key, Fact]]) -> list[Entry | None]:
         """Write what came of attempts, in one commit; may be called again after a failure."""
+        self._write_lines()
         return self._ledger.record_many(facts)
+
+    def _write_lines(self) -> None:
+        """Write the log lines of attempts that have ended, together: a write costs what ten lines do."""
+        lines = []
+        with suppress(queue.Empty):
+            while True:
+                lines.append(self._lines.get_nowait())
+        if lines:
+            self._log.info_many(lines)
 
     def _first_fact(self, entry: Entry, now: datetime) -> tuple[Fact, Tenant | None]:
         """Give the fact that starts an attempt, with its tenant, or the one that puts it off."""

@@ -13,7 +13,8 @@ import msgspec
 
 from ci360_twilio.core.entry import Entry
 from ci360_twilio.errors import LedgerUnavailable, LedgerUnusable
-from ci360_twilio.stores.sqlite import SCHEMA, SqliteStore
+from ci360_twilio.stores.sqlite import SqliteStore
+from ci360_twilio.stores.sqlite_file import SCHEMA
 
 
 class Findings(msgspec.Struct, frozen=True, kw_only=True):

@@ -86,7 +86,7 @@ class MemoryStore:
 
     def _candidates(self, now: datetime, keys: Iterable[Key] | None) -> list[Entry]:
         if keys is not None:
-            return [self._entries[key] for key in keys if key in self._entries]
+            return [self._entries[key] for key in dict.fromkeys(keys) if key in self._entries]
         waiting = [(due(entry), entry) for entry in self._entries.values()]
         ready = [
             (when.at, entry) for when, entry in waiting if when.work is Work.SEND and when.at <= now
@@ -113,7 +113,8 @@ class MemoryStore:
     def find(self, query: Query) -> list[Entry]:
         """List entries; see :class:`ci360_twilio.ports.Ledger`."""
         with self._lock:
-            newest_first = reversed(list(self._entries.values()))
+            arrived_last_first = list(self._entries.values())[::-1]
+        newest_first = sorted(arrived_last_first, key=lambda entry: entry.created_at, reverse=True)
         found = [entry for entry in newest_first if _matches(entry, query)]
         return found[: query.limit]
 

@@ -20,6 +20,9 @@ CREATE UNIQUE INDEX entries_key ON entries (guid, tenant);
 -- Claims and purges: what is due, oldest first. The status is there to be counted.
 CREATE INDEX entries_due ON entries (work, due_at, status);
 
+-- Listings, newest first; new rows come at its end.
+CREATE INDEX entries_created ON entries (created_at);
+
 -- Receipts and people look for a SID.
 CREATE INDEX entries_sid ON entries (sid) WHERE sid IS NOT NULL;
 

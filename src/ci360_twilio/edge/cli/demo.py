@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import http.client
 import json
 import os
 import socket
@@ -12,12 +13,10 @@ import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
-
-import urllib3
 
 from ci360_twilio.core.entry import Entry, Status, key_of
 from ci360_twilio.core.reasons import in_words
@@ -140,7 +139,6 @@ def _play(address: str, faults: FaultPlan) -> tuple[list[str], list[str]]:
     guids: list[str] = []
     bodies: list[bytes] = []
     answers: list[str] = []
-    pool = urllib3.PoolManager(retries=False)
     for scene in SCENES:
         if scene.repeats is not None:
             guids.append(guids[scene.repeats])
@@ -157,11 +155,10 @@ def _play(address: str, faults: FaultPlan) -> tuple[list[str], list[str]]:
                     control_group=scene.control_group,
                 )
             )
-        answer = pool.request("POST", f"{address}/ci360/events", body=bodies[-1], timeout=10)
-        said: dict[str, Any] = answer.json()
+        status, answer = _call("POST", address, "/ci360/events", bodies[-1])
+        said: dict[str, Any] = json.loads(answer)
         again = ", a duplicate" if said.get("duplicate") else ""
-        answers.append(f"{answer.status} {said.get('status')}{again}")
-    pool.clear()
+        answers.append(f"{status} {said.get('status')}{again}")
     return guids, answers
 
 
@@ -215,16 +212,22 @@ def _connector(folder: Path, twilio: str) -> Iterator[str]:
 
 
 def _wait_until_ready(address: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    pool = urllib3.PoolManager(retries=False)
     until = time.monotonic() + PATIENCE
     while time.monotonic() < until and process.poll() is None:
         try:
-            if pool.request("GET", f"{address}/readyz", timeout=2).status == 200:
+            if _call("GET", address, "/readyz")[0] == 200:
                 return
-        except urllib3.exceptions.HTTPError:
+        except OSError:
             time.sleep(0.05)
     said = log.read_text().strip() or "it said nothing"
     raise SettingsError(f"The server did not start:\n{said}")
+
+
+def _call(method: str, address: str, path: str, body: bytes | None = None) -> tuple[int, bytes]:
+    with closing(http.client.HTTPConnection(address.removeprefix("http://"), timeout=10)) as caller:
+        caller.request(method, path, body)
+        answer = caller.getresponse()
+        return answer.status, answer.read()
 
 
 def _free_port() -> int:

@@ -1,0 +1,275 @@
+"""The file under a SQLite ledger: opening, migrating, transactions, and what can go wrong with it.
+
+Several processes may share the file; the kernel's locks keep them apart. A write transaction is
+opened with ``BEGIN IMMEDIATE``, so what is read in it cannot change before it commits.
+
+Schema versions expand before they contract: a newer version first adds what it needs, and older
+processes go on accepting but stop claiming; only when ``writes_from`` is raised do they stop.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from ci360_twilio.errors import LedgerUnavailable, LedgerUnusable
+
+SCHEMA = 1
+"""The schema this code writes; ``sqlite_000N.sql`` beside this file makes version N of N-1."""
+
+BUSY_SECONDS = 5.0
+"""How long a write waits for another process's lock before it gives up."""
+
+MOUNTS = Path("/proc/self/mountinfo")
+"""Where Linux tells what file systems are mounted where."""
+
+_HOPELESS = ("SQLITE_CORRUPT", "SQLITE_NOTADB")
+_NETWORK = frozenset(
+    (
+        "nfs",
+        "nfs4",
+        "cifs",
+        "smb3",
+        "smbfs",
+        "9p",
+        "ceph",
+        "glusterfs",
+        "lustre",
+        "afs",
+        "fuse.sshfs",
+    )
+)
+
+T = TypeVar("T")
+
+
+class State(msgspec.Struct, frozen=True, kw_only=True):
+    """The ledger's own state, as a transaction finds it."""
+
+    restored_at: datetime | None
+    paused: bool
+    outdated: bool
+    """A newer version has changed the schema."""
+    writes_from: int
+    """The lowest schema that may still write."""
+
+
+class SqliteFile:
+    """One file with one connection that writes and one that reads. Safe for many threads."""
+
+    def __init__(self, path: Path, *, busy_seconds: float = BUSY_SECONDS) -> None:
+        """Open the file, making or migrating it where needed.
+
+        Raises:
+            LedgerUnavailable: it cannot be opened just now.
+            LedgerUnusable: it is no ledger, damaged, or on a network file system.
+        """
+        self._path = path
+        self._busy = busy_seconds
+        self._lock = threading.RLock()
+        self._read_lock = threading.Lock()
+        self._writer: sqlite3.Connection | None = None
+        self._reader: sqlite3.Connection | None = None
+        self._inode = 0
+        with self._lock:
+            self._open(make=True)
+
+    @contextmanager
+    def writing(self) -> Iterator[sqlite3.Connection]:
+        """Run one write transaction; a failure leaves nothing behind, and the next starts afresh."""
+        with self._lock:
+            db = self._ready()
+            try:
+                self._begin(db)
+                with _commit(db):
+                    if read_state(db).writes_from > SCHEMA:
+                        words = "The ledger belongs to a newer version; this one may not write it."
+                        raise LedgerUnusable(words)
+                    yield db
+            except sqlite3.Error as exc:
+                if not _is_busy(exc):
+                    with self._read_lock:
+                        self._close()
+                raise unavailable(exc) from exc
+
+    def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Run ``work`` on what is committed."""
+        with self._read_lock:
+            if self._reader is not None:
+                try:
+                    return work(self._reader)
+                except sqlite3.Error as exc:
+                    raise unavailable(exc) from exc
+        with self._lock:
+            self._ready()
+        return self.read(work)
+
+    def close(self) -> None:
+        """Close both connections; the last one to close folds the WAL into the file."""
+        with self._lock, self._read_lock:
+            self._close()
+
+    def _open(self, *, make: bool) -> None:
+        if not make and not self._path.exists():
+            raise LedgerUnusable("The ledger's file is gone; put it back or restore a backup.")
+        refuse_network(self._path, MOUNTS)
+        try:
+            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            os.close(os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600))
+            self._path.chmod(0o600)  # SQLite gives the WAL the same mode
+            self._inode = self._path.stat().st_ino
+        except OSError as exc:
+            raise LedgerUnavailable(f"The ledger's file cannot be opened: {exc.strerror}.") from exc
+        try:
+            self._writer, self._reader = self._connect(), self._connect()
+            self._migrate(self._writer)
+        except sqlite3.Error as exc:
+            self._close()
+            raise unavailable(exc) from exc
+
+    def _connect(self) -> sqlite3.Connection:
+        db = sqlite3.connect(
+            self._path, timeout=self._busy, isolation_level=None, check_same_thread=False
+        )
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("PRAGMA synchronous = FULL")
+        db.execute("PRAGMA secure_delete = ON")
+        db.execute("PRAGMA cache_size = -16000")  # 16 MB; the key's index is read at random
+        db.execute("PRAGMA busy_timeout = 0")  # _begin waits, more evenly than SQLite would
+        return db
+
+    def _migrate(self, db: sqlite3.Connection) -> None:
+        if _version(db) >= SCHEMA:
+            return
+        self._begin(db)
+        with _commit(db):
+            for version in range(_version(db) + 1, SCHEMA + 1):
+                script = Path(__file__).with_name(f"sqlite_{version:04}.sql")
+                for statement in _statements(script.read_text()):
+                    db.execute(statement)
+                db.execute(f"PRAGMA user_version = {version}")
+
+    def _begin(self, db: sqlite3.Connection) -> None:
+        """Take the write lock, trying every millisecond or so: fair between two busy processes."""
+        until = time.monotonic() + self._busy
+        while True:
+            try:
+                db.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError as exc:
+                if not _is_busy(exc) or time.monotonic() > until:
+                    raise
+                time.sleep(random.uniform(0.0003, 0.0015))
+            else:
+                return
+
+    def _ready(self) -> sqlite3.Connection:
+        """Give the writer, opening the file again if it was closed or replaced."""
+        if self._writer is not None:
+            try:
+                if self._path.stat().st_ino == self._inode:
+                    return self._writer
+            except OSError:
+                pass
+            with self._read_lock:
+                self._close()
+        self._open(make=False)
+        assert self._writer is not None  # noqa: S101 - _open raises or sets it
+        return self._writer
+
+    def _close(self) -> None:
+        for db in (self._writer, self._reader):
+            if db is not None:
+                db.close()
+        self._writer = self._reader = None
+
+
+def read_state(db: sqlite3.Connection) -> State:
+    """Read the ledger's own state."""
+    found = dict(db.execute("SELECT name, value FROM state WHERE name <> 'probe'"))
+    restored = found.get("restored_at")
+    return State(
+        restored_at=datetime.fromisoformat(restored) if restored else None,
+        paused="paused" in found,
+        outdated=_version(db) > SCHEMA,
+        writes_from=int(found.get("writes_from", 1)),
+    )
+
+
+def set_state(db: sqlite3.Connection, name: str, value: str) -> None:
+    """Write one member of the ledger's own state."""
+    db.execute("INSERT OR REPLACE INTO state (name, value) VALUES (?, ?)", (name, value))
+
+
+def unavailable(exc: sqlite3.Error) -> LedgerUnavailable:
+    """Map SQLite's errors to ours; its texts may hold paths and are not used."""
+    name = _name(exc)
+    if name.startswith(_HOPELESS):
+        return LedgerUnusable("The ledger's file is damaged or no ledger; restore a backup.")
+    return LedgerUnavailable(f"The ledger cannot be used just now ({name}).")
+
+
+def refuse_network(path: Path, mounts: Path) -> None:
+    """Refuse network file systems: SQLite's locks do not hold there (sqlite.org/faq.html#q5).
+
+    Args:
+        path: the ledger.
+        mounts: a file in the form of Linux's ``mountinfo``; without one nothing is known.
+
+    Raises:
+        LedgerUnusable: the ledger would be on such a file system.
+    """
+    if not mounts.exists():
+        return
+    folder = path.parent.resolve()
+    best, kind = -1, ""
+    for line in mounts.read_text().splitlines():
+        fields, _, tail = line.partition(" - ")
+        point = Path(fields.split()[4].replace("\\040", " "))
+        if folder.is_relative_to(point) and len(point.parts) >= best:
+            best, kind = len(point.parts), tail.split()[0]
+    if kind in _NETWORK:
+        words = f"The ledger is on a network file system ({kind}); SQLite needs a local disk."
+        raise LedgerUnusable(words)
+
+
+def _version(db: sqlite3.Connection) -> int:
+    return int(db.execute("PRAGMA user_version").fetchone()[0])
+
+
+def _statements(script: str) -> Iterator[str]:
+    """Split a script: ``executescript`` would commit the transaction it runs in."""
+    statement = ""
+    for line in script.splitlines(keepends=True):
+        statement += line
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""
+
+
+@contextmanager
+def _commit(db: sqlite3.Connection) -> Iterator[None]:
+    try:
+        yield
+        db.execute("COMMIT")
+    except BaseException:
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+        raise
+
+
+def _is_busy(exc: sqlite3.Error) -> bool:
+    return _name(exc).startswith(("SQLITE_BUSY", "SQLITE_LOCKED"))
+
+
+def _name(exc: sqlite3.Error) -> str:
+    return getattr(exc, "sqlite_errorname", None) or "SQLITE_ERROR"

@@ -1,0 +1,90 @@
+"""The stores that the suite holds for. One that is added here must pass all of it, unchanged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+
+from ci360_twilio.ports import Store
+from ci360_twilio.stores.memory import MemoryStore
+from ci360_twilio.stores.sqlite import SqliteStore
+
+
+class Backend(Protocol):
+    """Where one ledger lives: all that a store brings along to be tested."""
+
+    def make(self) -> Store:
+        """Open the ledger; a second call opens the same one, as another process would."""
+        ...
+
+    def flush(self) -> None:
+        """Empty the ledger, its state and its tombstones; nothing is open."""
+        ...
+
+    def close(self) -> None:
+        """Close what was opened."""
+        ...
+
+
+class Memory:
+    """A ledger of this process; whoever opens it shares the one object."""
+
+    def __init__(self, _folder: Path) -> None:
+        self.flush()
+
+    def make(self) -> Store:
+        """Give the object."""
+        return self._store
+
+    def flush(self) -> None:
+        """Start with another."""
+        self._store = MemoryStore()
+
+    def close(self) -> None:
+        """Let it go."""
+        self._store.close()
+
+
+class Sqlite:
+    """A ledger in a file; every store has connections of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / "conformance.db"
+        self._open: list[SqliteStore] = []
+
+    def make(self) -> Store:
+        """Open the file."""
+        store = SqliteStore(self._path, hash_key=b"k" * 32)
+        self._open.append(store)
+        return store
+
+    def flush(self) -> None:
+        """Delete the file and what stands beside it."""
+        for file in self._path.parent.glob(f"{self._path.name}*"):
+            file.unlink()
+
+    def close(self) -> None:
+        """Close every store."""
+        for store in self._open:
+            store.close()
+
+
+BACKENDS: Mapping[str, Callable[[Path], Backend]] = {"memory": Memory, "sqlite": Sqlite}
+
+
+@pytest.fixture(params=list(BACKENDS))
+def open_ledger(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[], Store]]:
+    """Give a function that opens the ledger, empty at first; each call as another process would."""
+    backend = BACKENDS[request.param](tmp_path)
+    backend.flush()
+    yield backend.make
+    backend.close()
+
+
+@pytest.fixture
+def store(open_ledger: Callable[[], Store]) -> Store:
+    """Give a store on an empty ledger."""
+    return open_ledger()
