@@ -26,7 +26,7 @@ LOCK := $(RUN) -m uv pip compile -q --universal --python-version 3.11 --generate
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo serve check test lint types bench format lock vectors clean
+.PHONY: help demo serve check test lint types bench format lock docs vectors clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -65,6 +65,9 @@ lock: $(DEV) ## Compile the pinned requirements (ARGS=--upgrade for newer versio
 	$(LOCK) -o requirements/base.txt $(ARGS)
 	$(LOCK) --extra all -o requirements/all.txt $(ARGS)
 	$(LOCK) --extra all --group dev -o requirements/dev.txt $(ARGS)
+
+docs: $(DEV) ## Write the generated parts of the documents anew
+	UPDATE_DOCS=1 $(RUN) -m pytest -q tests/unit/test_docs.py
 
 vectors: ## Record the test vectors anew (needs node and npm)
 	sh tests/vectors/record.sh

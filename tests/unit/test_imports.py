@@ -57,7 +57,6 @@ OPTIONAL = {
     "httptools": "httptools",
     "prometheus-client": "prometheus_client",
     "pyjwt": "jwt",
-    "starlette": "starlette",
     "uvicorn": "uvicorn",
     "uvloop": "uvloop",
 }

@@ -16,7 +16,7 @@ import msgspec
 
 from ci360_twilio.core.event import Origin
 from ci360_twilio.core.message import Message
-from ci360_twilio.core.receipt import Receipt
+from ci360_twilio.core.receipt import RANKS, Receipt
 from ci360_twilio.core.tenant import TenantId
 
 Key = NewType("Key", str)
@@ -125,9 +125,14 @@ TRANSITIONS: Mapping[tuple[Status, Kind], Status | None] = {
     (S.UNKNOWN, K.REFUSED): S.REFUSED,
     (S.UNKNOWN, K.HELD): S.HELD,
     (S.HELD, K.MADE): S.SENT,
-    # Receipts: their rank has been compared before the table is asked.
+    # Receipts never lower a status, however late they come.
     **{(status, K.PROGRESSED): status for status in _AFTER_SID},
-    **{(status, kind): target for status in _AFTER_SID for kind, target in _RECEIPTS.items()},
+    **{
+        (status, kind): target
+        for status in _AFTER_SID
+        for kind, target in _RECEIPTS.items()
+        if RANKS[target] > RANKS[status]
+    },
 }
 """Every (status, fact): the status that follows, or ``None`` where the fact changes nothing."""
 

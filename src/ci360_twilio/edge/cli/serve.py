@@ -81,7 +81,10 @@ def _serve(options: argparse.Namespace) -> int:
             timeout_graceful_shutdown=20,
             ws="none",
         )
-        supervisor = None if options.no_worker else Supervisor(log)
+        supervisor: Supervisor | WorkerThread | None = None
+        if not options.no_worker:
+            in_memory = settings.ledger == "memory:"
+            supervisor = WorkerThread(parts) if in_memory else Supervisor(log)
         server = uvicorn.Server(config)
         try:
             if supervisor:
@@ -170,8 +173,29 @@ class Supervisor:
             self._start_worker()
 
 
+class WorkerThread:
+    """The worker of a ledger in memory, which no other process can see."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._worker = Worker(parts)
+        self._thread = threading.Thread(target=self._worker.run, name="worker")
+
+    def start(self) -> None:
+        """Start working."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Drain."""
+        self._worker.stop()
+        self._thread.join()
+
+
 def _worker(options: argparse.Namespace) -> int:
     settings = read_settings()
+    if settings.ledger == "memory:":
+        raise SettingsError(
+            "A ledger in memory belongs to one process: use `serve`, or sqlite:////path."
+        )
     log = make_log(settings, "worker")
     if METRICS_FOLDER in os.environ:
         from ci360_twilio.edge import metrics
