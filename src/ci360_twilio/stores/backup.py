@@ -143,7 +143,9 @@ def _create(path: Path) -> sqlite3.Connection:
 
 
 def _beside(path: Path) -> list[Path]:
-    return [path.with_name(f"{path.name}{suffix}") for suffix in ("-wal", "-shm", "-journal")]
+    return [
+        path.with_name(f"{path.name}{suffix}") for suffix in ("-wal", "-shm", "-journal", "-turn")
+    ]
 
 
 @contextmanager

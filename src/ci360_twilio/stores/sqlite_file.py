@@ -9,13 +9,14 @@ processes go on accepting but stop claiming; only when ``writes_from`` is raised
 
 from __future__ import annotations
 
+import fcntl
 import os
 import random
 import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
@@ -81,6 +82,8 @@ class SqliteFile:
         self._writer: sqlite3.Connection | None = None
         self._reader: sqlite3.Connection | None = None
         self._inode = 0
+        self._turns = -1
+        """The file whose lock is the turn; see :meth:`_begin`."""
         with self._lock:
             self._open(make=True)
 
@@ -128,6 +131,8 @@ class SqliteFile:
             os.close(os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600))
             self._path.chmod(0o600)  # SQLite gives the WAL the same mode
             self._inode = self._path.stat().st_ino
+            turns = self._path.with_name(f"{self._path.name}-turn")
+            self._turns = os.open(turns, os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as exc:
             raise LedgerUnavailable(f"The ledger's file cannot be opened: {exc.strerror}.") from exc
         try:
@@ -160,17 +165,38 @@ class SqliteFile:
                 db.execute(f"PRAGMA user_version = {version}")
 
     def _begin(self, db: sqlite3.Connection) -> None:
-        """Take the write lock, trying every millisecond or so: fair between two busy processes."""
+        """Take the write lock, by turns with other processes.
+
+        A process that writes without a pause would keep the others out, as SQLite has no queue.
+        So whoever wants to write first takes the turn, and keeps it until it has the lock::
+
+            worker   [turn][lock ........ commit]        [turn][lock ...
+            server            [turn .............][lock .. commit]
+        """
         until = time.monotonic() + self._busy
-        while True:
-            try:
-                db.execute("BEGIN IMMEDIATE")
-            except sqlite3.OperationalError as exc:
-                if not _is_busy(exc) or time.monotonic() > until:
-                    raise
-                time.sleep(random.uniform(0.0003, 0.0015))
-            else:
-                return
+        with self._turn(until):
+            while True:
+                try:
+                    db.execute("BEGIN IMMEDIATE")
+                except sqlite3.OperationalError as exc:
+                    if not _is_busy(exc) or time.monotonic() > until:
+                        raise
+                    _wait_a_moment()
+                else:
+                    return
+
+    @contextmanager
+    def _turn(self, until: float) -> Iterator[None]:
+        """Hold the turn; after ``until`` go on without, since SQLite's lock is what counts."""
+        while time.monotonic() < until:
+            with suppress(BlockingIOError):
+                fcntl.flock(self._turns, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            _wait_a_moment()
+        try:
+            yield
+        finally:
+            fcntl.flock(self._turns, fcntl.LOCK_UN)
 
     def _ready(self) -> sqlite3.Connection:
         """Give the writer, opening the file again if it was closed or replaced."""
@@ -191,6 +217,9 @@ class SqliteFile:
             if db is not None:
                 db.close()
         self._writer = self._reader = None
+        if self._turns >= 0:
+            os.close(self._turns)
+            self._turns = -1
 
 
 def read_state(db: sqlite3.Connection) -> State:
@@ -254,6 +283,10 @@ def _statements(script: str) -> Iterator[str]:
         if sqlite3.complete_statement(statement):
             yield statement
             statement = ""
+
+
+def _wait_a_moment() -> None:
+    time.sleep(random.uniform(0.0003, 0.0012))
 
 
 @contextmanager

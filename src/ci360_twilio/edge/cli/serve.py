@@ -86,6 +86,9 @@ def _serve(options: argparse.Namespace) -> int:
             in_memory = settings.ledger == "memory:"
             supervisor = WorkerThread(parts) if in_memory else Supervisor(log)
         server = uvicorn.Server(config)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            # uvicorn raises the signal again when it has ended; what follows here must still run
+            signal.signal(number, lambda *_: None)
         try:
             if supervisor:
                 supervisor.start()
