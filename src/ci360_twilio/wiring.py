@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from ci360_twilio.clients.tenants import CachedTenants, Documents, Folder, Secrets
 from ci360_twilio.clients.twilio import TwilioClient
-from ci360_twilio.errors import LedgerUnavailable, SettingsError
+from ci360_twilio.errors import LedgerUnavailable, LedgerUnusable, SettingsError
 from ci360_twilio.flow.accept import Acceptance
 from ci360_twilio.flow.send import Sending
 from ci360_twilio.logs import Log
@@ -137,7 +137,10 @@ def hash_key_of(settings: Settings, path: Path) -> bytes:
                 pass
             finally:
                 made.unlink()
-        return beside.read_bytes().strip()
+        key = beside.read_bytes().strip()
     except OSError as exc:
         words = f"The ledger's hash key cannot be read or made: {exc.strerror}."
         raise LedgerUnavailable(words) from exc
+    if not key:
+        raise LedgerUnusable(f"{beside} is empty: put the ledger's key back.")
+    return key

@@ -112,6 +112,6 @@ def _in_time(claims: Mapping[str, object], now: float, leeway: float = 60.0) -> 
     for claim in (until, since):
         if claim is not None and (isinstance(claim, bool) or not isinstance(claim, int | float)):
             return False
-    return (not isinstance(until, int | float) or now < until + leeway) and (
-        not isinstance(since, int | float) or now >= since - leeway
+    return (not isinstance(until, int | float) or until > now - leeway) and (
+        not isinstance(since, int | float) or since <= now + leeway
     )

@@ -18,6 +18,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from html.entities import html5
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
@@ -67,10 +68,10 @@ class Creative:
 
 
 _KNOWN = re.compile(
-    rf"(?P<name>{'|'.join(sorted(NAMES, key=len, reverse=True))})[ \t]*:", re.IGNORECASE
+    rf"(?P<name>{'|'.join(sorted(NAMES, key=len, reverse=True))})[ \t]*:", re.IGNORECASE | re.ASCII
 )
 _UNKNOWN = re.compile(r"(?P<name>[A-Z][A-Z0-9_]*)[ \t]*:[^;\n]*;")
-_GAP = re.compile(r"(?:[ \t]*;)*[ \t]*(?:\n[ \t]*)?")
+_GAP = re.compile(r";*[ \t]*(?:\n[ \t]*)?")
 """White space behind a directive; ``TO:...;;`` ends an empty directive on the same line."""
 _STRAY = re.compile(r"(?:[ \t]*;[ \t]*(?:\n[ \t]*)?)+")
 _LEADING = re.compile(r"(?:[ \t\ufeff]*\n)*[ \t\ufeff]*")
@@ -127,14 +128,26 @@ def value_problems(value: str, line: int | None) -> Iterator[Problem]:
         yield Problem("control_character", words, _line_of(value, control.start(), line))
 
 
+def has_merge_tag(value: str) -> bool:
+    """Tell whether a merge tag was left in a value."""
+    return _MERGE_TAG.search(value) is not None
+
+
 def _line_of(text: str, offset: int, first: int | None) -> int | None:
     return None if first is None else first + text.count("\n", 0, offset)
 
 
 def _normalise(text: str) -> str:
     if "&" in text:
-        text = _ENTITY.sub(lambda entity: html.unescape(entity[0]), text)
+        text = _ENTITY.sub(_character, text)
     return text.replace("\r\n", "\n").replace("\r", "\n").rstrip()
+
+
+def _character(entity: re.Match[str]) -> str:
+    """Give the character of an entity; a name that is none stays as it is."""
+    if entity[0][1] == "#":
+        return html.unescape(entity[0])
+    return html5.get(entity[0][1:], entity[0])
 
 
 def _is_web_address(url: str) -> bool:
@@ -155,6 +168,7 @@ class _Reader:
         self.at = 0
         self.found: dict[Directive, str] = {}
         self.lines: dict[Directive, int] = {}
+        self.value_lines: dict[Directive, int] = {}
         self.repeated: set[Directive] = set()
         self.problems: list[Problem] = []
 
@@ -175,7 +189,7 @@ class _Reader:
             self.problems.extend(media_problems(media, self.lines[Directive.MEDIA_URLS]))
         if "{{" in self.text or _CONTROL.search(self.text):
             for name, value in self.found.items():
-                self.problems.extend(value_problems(value, self.lines[name]))
+                self.problems.extend(value_problems(value, self.value_lines[name]))
             self.problems.extend(value_problems(body, body_line))
         self.problems.extend(length_problems(body, body_line))
         return Creative(
@@ -203,18 +217,23 @@ class _Reader:
         if "\n" in value and not (name is Directive.MEDIA_URLS and _all_web(value)):
             self._not_terminated(known)
             return False
-        self._keep(name, value.strip(), known.start())
+        self._keep(name, value, known)
         gap = _GAP.match(text, end + 1)
         self.at = gap.end() if gap else end + 1
         return not text.startswith("\n", self.at)  # a blank line ends the directives
 
-    def _keep(self, name: Directive, value: str, at: int) -> None:
-        if value and name not in self.found:
-            self.found[name], self.lines[name] = value, self._line(at)
-        elif value and name not in self.repeated:
+    def _keep(self, name: Directive, value: str, known: re.Match[str]) -> None:
+        stripped = value.strip()
+        if stripped and name not in self.found:
+            line = self._line(known.start())
+            self.found[name], self.lines[name] = stripped, line
+            leading = value[: len(value) - len(value.lstrip())]
+            self.value_lines[name] = line + leading.count("\n")
+        elif stripped and name not in self.repeated:
             self.repeated.add(name)
             words = f"{name.upper()} stands here a second time; keep one."
-            self.problems.append(Problem("duplicate_directive", words, self._line(at)))
+            line = self._line(known.start())
+            self.problems.append(Problem("duplicate_directive", words, line))
 
     def _past_stray(self) -> re.Match[str] | None:
         """Look past semicolons that end nothing, for a directive behind them."""

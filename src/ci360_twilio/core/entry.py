@@ -231,7 +231,19 @@ def advance(entry: Entry, fact: Fact) -> Entry | None:
     changes = _changes(entry, fact, target)
     if target is not entry.status or fact.kind in _RETOLD:
         changes |= _remembered(entry, _step(fact, target))
-    return msgspec.structs.replace(entry, **changes)
+    changed = msgspec.structs.replace(entry, **changes)
+    if fact.kind is K.MADE and fact.receipt is not None:
+        return _ended(changed, fact, fact.receipt)
+    return changed
+
+
+def _ended(made: Entry, fact: Fact, receipt: Receipt) -> Entry:
+    """Apply what the very answer that names a message says of its end."""
+    try:
+        end = Fact(kind=Kind(receipt.status), at=fact.at, receipt=receipt)
+    except ValueError:
+        return made
+    return advance(msgspec.structs.replace(made, provider_status=None), end) or made
 
 
 _RETOLD = frozenset({K.REPEATED, K.POSTPONED})

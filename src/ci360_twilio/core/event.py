@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Any, NoReturn
 
@@ -86,37 +87,34 @@ def parse_payload(body: bytes) -> Payload | None:
     """
     try:
         text = body.decode()  # msgspec does not look inside the strings that it skips
-        if text.strip(" \t\r\n") in ("", "{}"):
+        if _EMPTY.fullmatch(text):
             return None
-        if not text.lstrip(" \t\r\n").startswith("{"):
-            raise NotJson("The body is not one JSON object.")
-        payload = _decode_payload(body)
+        return _decode_payload(body)
     except msgspec.ValidationError:
-        payload = _decode_slowly(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return _decode_slowly(text)
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
         raise NotJson("The body is not one JSON object.") from None
-    if payload == _NOTHING and not _members(body):
-        return None
-    return payload
 
 
-_NOTHING = Payload()
+_EMPTY = re.compile(r"[ \t\r\n]*(?:\{[ \t\r\n]*\}[ \t\r\n]*)?")
 
 
-def _members(body: bytes) -> int:
-    return len(msgspec.json.decode(body))
-
-
-def _decode_slowly(body: bytes) -> Payload:
-    """Decode a body with numbers that are out of msgspec's range; they are then found wrong by value."""
+def _decode_slowly(text: str) -> Payload:
+    """Decode what msgspec does not: numbers out of its range, which are then found wrong by value."""
 
     def refuse(_: str) -> NoReturn:
         raise ValueError
 
+    def whole(digits: str) -> float:
+        return int(digits) if len(digits) < 20 else float(digits)
+
     try:
-        raw = json.loads(body, parse_constant=refuse)
+        raw = json.loads(text, parse_constant=refuse, parse_int=whole)
+        msgspec.json.encode(raw)  # fails for the escape of a lone surrogate
     except (ValueError, RecursionError):
         raise NotJson("The body is not one JSON object.") from None
+    if not isinstance(raw, dict):
+        raise NotJson("The body is not one JSON object.")
     return Payload(*(raw.get(name) for name in Payload.__struct_encode_fields__))
 
 
@@ -219,6 +217,8 @@ _LATEST_MS = int(datetime(9999, 1, 1, tzinfo=UTC).timestamp() * 1000)
 def _milliseconds(value: object) -> datetime | None:
     if isinstance(value, str) and value.isascii() and value.isdigit():
         value = int(value[:20])
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    if isinstance(value, float) and not math.isfinite(value):
         return None
     return datetime.fromtimestamp(min(max(value, 0), _LATEST_MS) / 1000, UTC)

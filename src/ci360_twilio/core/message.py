@@ -14,6 +14,7 @@ from ci360_twilio.core.creative import (
     Creative,
     Directive,
     Problem,
+    has_merge_tag,
     media_problems,
     split_media,
     value_problems,
@@ -42,8 +43,8 @@ class Message(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     @property
     def channel(self) -> Channel:
         """The channel that ``to`` names."""
-        prefix, colon, _ = self.to.partition(":")
-        return Channel(prefix) if colon else Channel.SMS
+        prefix = _PREFIX.match(self.to)
+        return Channel(prefix[1].lower()) if prefix else Channel.SMS
 
     @property
     def is_service(self) -> bool:
@@ -65,7 +66,7 @@ _SERVICE = re.compile(r"MG[0-9a-fA-F]{32}")
 _E164 = re.compile(r"\+[1-9][0-9]{6,14}")
 _SHORT_CODE = re.compile(r"[0-9]{3,8}")
 _ALPHANUMERIC = re.compile(r"(?=.*[A-Za-z])[A-Za-z0-9 +\-_&.]{1,11}")
-_PREFIX = re.compile(r"(whatsapp|rcs|messenger):\s*", re.IGNORECASE)
+_PREFIX = re.compile(r"(whatsapp|rcs|messenger):\s*", re.IGNORECASE | re.ASCII)
 _CHANNEL_ID = re.compile(r"[A-Za-z0-9_.\-]{1,128}")
 
 
@@ -110,7 +111,12 @@ def compose(
         words = "There is nothing to send: no text and no media."
         problems.append(Problem("empty_message", words, creative.body_line))
     message = Message(to=to or "", sender=sender or "", body=creative.body, media_urls=media)
-    if warn and to and sender and ":" in to and ":" not in sender and not message.is_service:
+    if (
+        warn
+        and message.channel is not Channel.SMS
+        and ":" not in message.sender
+        and not message.is_service
+    ):
         words = f"A {message.channel} recipient needs a {message.channel} sender."
         problems.append(Problem("channel_mismatch", words, creative.lines.get(Directive.TO), False))
     return message, tuple(problems)
@@ -120,13 +126,14 @@ def _sender(
     creative: Creative, attribute: str | None, fallback: str | None, problems: list[Problem]
 ) -> str | None:
     line = creative.lines.get(Directive.FROM)
-    said = creative.sender or _clean(attribute, problems) or fallback
+    said = creative.sender or _clean(attribute, problems)
+    if said is not None and has_merge_tag(said):
+        return said  # which is a problem of its own
+    said = said or fallback
     if said is None:
         words = "Nobody says who sends this: no FROM, and no default sender."
         problems.append(Problem("no_sender", words, line))
         return None
-    if _has_merge_tag(said):
-        return said
     sender = parse_sender(said)
     if sender is None:
         words = (
@@ -158,8 +165,8 @@ def _recipient(
             words = "Nobody is named to receive this: the task has no attribute for it."
         problems.append(Problem("no_recipient", words, line))
         return None
-    if _has_merge_tag(said):
-        return said
+    if has_merge_tag(said):
+        return said  # which is a problem of its own
     to = parse_recipient(said, tenant.default_region)
     if to is None:
         words = "TO is not a possible telephone number; write it like +19085551212."
@@ -183,10 +190,6 @@ def _clean(value: str | None, problems: list[Problem]) -> str | None:
         return None
     problems.extend(value_problems(value, None))
     return value
-
-
-def _has_merge_tag(value: str) -> bool:
-    return "{{" in value and "}}" in value
 
 
 def parse_recipient(value: str, region: str | None = None) -> str | None:

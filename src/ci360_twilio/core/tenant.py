@@ -15,7 +15,7 @@ TenantId = NewType("TenantId", str)
 _TENANT_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _ACCOUNT = re.compile(r"AC[0-9A-Za-z]{1,64}")
 _MESSAGES = re.compile(r"/2010-04-01/Accounts/(?P<account>[0-9A-Za-z]+)/Messages(?:\.json)?")
-_TWILIO_HOST = re.compile(r"(?:[a-z0-9-]+\.)+twilio\.com", re.IGNORECASE)
+_TWILIO_HOST = re.compile(r"(?:[a-z0-9-]+\.)+twilio\.com", re.IGNORECASE | re.ASCII)
 
 
 def parse_tenant_id(value: object) -> TenantId:
@@ -109,7 +109,7 @@ def parse_tenant(document: bytes | str, tenant_id: TenantId, hosts: tuple[str, .
     """
     try:
         raw = msgspec.json.decode(document)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
         raise _broken(Issue("document", "is not JSON")) from None
     if not isinstance(raw, dict):
         raise _broken(Issue("document", "is not a JSON object"))

@@ -13,8 +13,8 @@ import msgspec
 
 from ci360_twilio.core.entry import Entry
 from ci360_twilio.errors import LedgerUnavailable, LedgerUnusable
-from ci360_twilio.stores.sqlite import SqliteStore
-from ci360_twilio.stores.sqlite_file import SCHEMA
+from ci360_twilio.stores.sqlite import SqliteStore, columns
+from ci360_twilio.stores.sqlite_file import APPLICATION_ID, SCHEMA, SqliteFile, unavailable
 
 
 class Findings(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,12 +33,13 @@ def backup(ledger: Path, target: Path) -> None:
         LedgerUnavailable: the ledger cannot be read, or the target exists or cannot be written.
     """
     _require(ledger)
-    with _reported(), closing(_open(ledger)) as source, closing(_create(target)) as copy:
+    with _reported(), closing(_open(ledger)) as source, _new(target) as copy:
         source.backup(copy)
+        copy.execute("PRAGMA journal_mode = DELETE")  # one file, readable where nothing is writable
 
 
 def restore(source: Path, ledger: Path, *, hash_key: bytes, now: datetime) -> Path | None:
-    """Put a backup in a ledger's place, also under processes that have it open.
+    """Put a backup's content in a ledger's place, also under processes that have it open.
 
     The restored ledger sends nothing until it is resumed. What was under way in it is ``unknown``
     from then on, and a new event generated before ``now`` will be ``held``.
@@ -50,31 +51,52 @@ def restore(source: Path, ledger: Path, *, hash_key: bytes, now: datetime) -> Pa
         LedgerUnusable: the backup is damaged or no ledger.
         LedgerUnavailable: a file cannot be read or written.
     """
-    _require(source)
     findings = check(source)
     if findings.problems:
         raise LedgerUnusable(f"The backup cannot be used: {findings.problems[0]}.")
-    staged = ledger.with_name(f"{ledger.name}.restoring")
-    staged.unlink(missing_ok=True)
-    kept = ledger.with_name(f"{ledger.name}.before-restore-{now:%Y%m%dT%H%M%SZ}")
-    had_one = ledger.exists()
-    if had_one:
-        backup(ledger, kept)
     ledger.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    kept = _free_name(ledger.with_name(f"{ledger.name}.before-restore-{now:%Y%m%dT%H%M%SZ}"))
+    staged = ledger.with_name(f"{ledger.name}.restoring")
     try:
+        _remove(staged)
         backup(source, staged)
-        store = SqliteStore(staged, hash_key=hash_key)
-        store.mark_restored(now)
-        store.close()
-        SqliteStore(ledger, hash_key=hash_key).close()
-        # One step of SQLite's backup holds the write lock from its first page to its last, so
-        # that no process sees the restored entries without the marks.
-        with _reported(), closing(_open(staged)) as copy, closing(sqlite3.connect(ledger)) as live:
-            copy.backup(live)
+        with closing(SqliteStore(staged, hash_key=hash_key)) as store:
+            store.mark_restored(now)
+        if not ledger.exists():
+            staged.replace(ledger)
+            return None
+        if check(ledger).problems:
+            _swap_damaged(staged, ledger, kept)
+        else:
+            _swap(staged, ledger, kept)
+        return kept
     finally:
-        for leftover in (staged, *_beside(staged)):
-            leftover.unlink(missing_ok=True)
-    return kept if had_one else None
+        _remove(staged)
+
+
+def _swap(staged: Path, ledger: Path, kept: Path) -> None:
+    """Keep the ledger as it is and replace its content, while nobody else can write.
+
+    Both happen under one write lock, so that every event that was answered is in one of the two.
+    """
+    file = SqliteFile(ledger)
+    try:
+        with file.writing(attached=staged) as db:
+            backup(ledger, kept)
+            for table in ("entries", "tombstones", "state"):
+                db.execute(f"DELETE FROM main.{table}")  # noqa: S608 - the names are ours
+                db.execute(f"INSERT INTO main.{table} SELECT * FROM attached.{table}")  # noqa: S608
+    finally:
+        file.close()
+
+
+def _swap_damaged(staged: Path, ledger: Path, kept: Path) -> None:
+    """Put a file in a damaged one's place; nothing can be read from that, so it is kept as it is."""
+    for suffix in _SUFFIXES:
+        part = ledger.with_name(f"{ledger.name}{suffix}")
+        if part.exists():
+            part.replace(kept.with_name(f"{kept.name}{suffix}"))
+    staged.replace(ledger)
 
 
 def check(ledger: Path) -> Findings:
@@ -88,10 +110,9 @@ def check(ledger: Path) -> Findings:
     try:
         with closing(_open(ledger)) as db:
             version = int(db.execute("PRAGMA user_version").fetchone()[0])
-            if version == 0:
-                return Findings(
-                    entries=0, tombstones=0, schema=0, problems=("the file holds no ledger",)
-                )
+            if db.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
+                words = "the file holds no ledger"
+                return Findings(entries=0, tombstones=0, schema=0, problems=(words,))
             if version > SCHEMA:
                 problems.append(f"its schema {version} is newer than this version knows ({SCHEMA})")
             pages = [row[0] for row in db.execute("PRAGMA integrity_check(5)")]
@@ -100,6 +121,8 @@ def check(ledger: Path) -> Findings:
             if broken:
                 problems.append(f"{broken} entries cannot be read")
             tombstones = db.execute("SELECT count(*) FROM tombstones").fetchone()[0]
+    except sqlite3.OperationalError as exc:
+        raise unavailable(exc) from exc
     except sqlite3.DatabaseError as exc:
         name = getattr(exc, "sqlite_errorname", "SQLITE_ERROR")
         words = f"the file is damaged or no ledger ({name})"
@@ -112,15 +135,29 @@ def check(ledger: Path) -> Findings:
 def _decode_all(db: sqlite3.Connection) -> tuple[int, int]:
     decode = msgspec.json.Decoder(Entry).decode
     entries = broken = 0
-    for guid, tenant, status, data in db.execute("SELECT guid, tenant, status, data FROM entries"):
+    sql = "SELECT guid, tenant, status, work, due_at, sid, data FROM entries"
+    for guid, tenant, *repeated, data in db.execute(sql):
         entries += 1
         try:
             entry = decode(data)
-            sound = (entry.guid, entry.tenant_id, entry.status) == (guid, tenant, status)
-        except msgspec.MsgspecError:
-            sound = False
-        broken += not sound
+            same = [*columns(entry)[:-1]] == repeated
+            broken += not (same and entry.key == f"{tenant}/{guid}")
+        except (msgspec.MsgspecError, UnicodeDecodeError, TypeError):
+            broken += 1
     return entries, broken
+
+
+_SUFFIXES = ("", "-wal", "-shm", "-journal")
+
+
+def _remove(path: Path) -> None:
+    for suffix in _SUFFIXES:
+        path.with_name(f"{path.name}{suffix}").unlink(missing_ok=True)
+
+
+def _free_name(path: Path) -> Path:
+    names = (path, *(path.with_name(f"{path.name}-{number}") for number in range(2, 1000)))
+    return next(name for name in names if not name.exists())
 
 
 def _require(path: Path) -> None:
@@ -129,23 +166,27 @@ def _require(path: Path) -> None:
 
 
 def _open(path: Path) -> sqlite3.Connection:
-    return sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)
+    """Open for reading; a file at rest without leaving anything beside it."""
+    at_rest = not path.with_name(f"{path.name}-wal").exists()
+    mode = "immutable=1" if at_rest else "mode=ro"
+    return sqlite3.connect(f"{path.resolve().as_uri()}?{mode}", uri=True)
 
 
-def _create(path: Path) -> sqlite3.Connection:
+@contextmanager
+def _new(path: Path) -> Iterator[sqlite3.Connection]:
+    """Make a file that only its owner reads; one that could not be filled is removed again."""
     try:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
     except FileExistsError:
         raise LedgerUnavailable(f"{path} is already there; name another file.") from None
     except OSError as exc:
         raise LedgerUnavailable(f"{path} cannot be written: {exc.strerror}.") from exc
-    return sqlite3.connect(path)
-
-
-def _beside(path: Path) -> list[Path]:
-    return [
-        path.with_name(f"{path.name}{suffix}") for suffix in ("-wal", "-shm", "-journal", "-turn")
-    ]
+    try:
+        with closing(sqlite3.connect(path)) as db:
+            yield db
+    except BaseException:
+        _remove(path)
+        raise
 
 
 @contextmanager
@@ -153,5 +194,4 @@ def _reported() -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as exc:
-        name = getattr(exc, "sqlite_errorname", "SQLITE_ERROR")
-        raise LedgerUnavailable(f"The ledger's file cannot be copied ({name}).") from exc
+        raise unavailable(exc) from exc

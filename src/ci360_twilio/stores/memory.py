@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from itertools import islice
 
 from ci360_twilio.core.entry import (
     UNFINISHED,
@@ -62,9 +63,10 @@ class MemoryStore:
         return Inserted(entry, created=True)
 
     def _forget_oldest(self) -> None:
-        oldest = next((entry for entry in self._entries.values() if entry.finished), None)
-        if oldest is not None:
-            del self._entries[oldest.key]
+        excess = len(self._entries) - (self._most or 0)
+        finished = (entry.key for entry in self._entries.values() if entry.finished)
+        for key in list(islice(finished, excess)):
+            del self._entries[key]
 
     def claim(
         self, *, now: datetime, lease: Lease, limit: int, keys: Iterable[Key] | None = None

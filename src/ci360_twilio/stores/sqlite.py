@@ -122,8 +122,11 @@ class SqliteStore:
                 values.append(_ms(moment))
         where = " AND ".join(clauses)  # the clauses are ours, the values are bound
         sql = f"SELECT data FROM entries WHERE {where} ORDER BY created_at DESC, id DESC LIMIT ?"  # noqa: S608
-        rows = self._file.read(lambda db: db.execute(sql, (*values, query.limit)).fetchall())
-        return [_decode(data) for (data,) in rows]
+
+        def read(db: sqlite3.Connection) -> list[Entry]:
+            return [_decode(data) for (data,) in db.execute(sql, (*values, query.limit))]
+
+        return self._file.read(read)
 
     def purge(self, *, now: datetime, limit: int) -> int:
         """Replace entries by tombstones, in one commit; what they held is overwritten."""
@@ -132,6 +135,8 @@ class SqliteStore:
             hashes = [(tombstone(row.entry.key, self._hash_key),) for row in rows]
             db.executemany("INSERT OR IGNORE INTO tombstones (hash) VALUES (?)", hashes)
             db.executemany("DELETE FROM entries WHERE id = ?", [(row.id,) for row in rows])
+        if rows:
+            self._file.fold()  # the WAL still holds what was overwritten in the file
         return len(rows)
 
     def probe(self) -> None:
@@ -198,7 +203,7 @@ def _ms(moment: datetime) -> int:
     return round(moment.timestamp() * 1000)
 
 
-def _columns(entry: Entry) -> tuple[str, str, int, str | None, bytes]:
+def columns(entry: Entry) -> tuple[str, str, int, str | None, bytes]:
     """Give status, work, due time, SID and data of an entry, in the order they are written."""
     work, at = due(entry)
     return entry.status, work, _ms(at), entry.sid, _encode(entry)
@@ -209,7 +214,7 @@ def _insert(db: sqlite3.Connection, entry: Entry, restored_at: datetime | None) 
     written = db.execute(
         "INSERT INTO entries (tenant, guid, created_at, status, work, due_at, sid, data)"
         " VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (guid, tenant) DO NOTHING",
-        (entry.tenant_id, entry.guid, _ms(entry.created_at), *_columns(admitted)),
+        (entry.tenant_id, entry.guid, _ms(entry.created_at), *columns(admitted)),
     )
     if written.rowcount == 1:
         return Inserted(admitted, created=True)
@@ -220,7 +225,7 @@ def _insert(db: sqlite3.Connection, entry: Entry, restored_at: datetime | None) 
 def _update(db: sqlite3.Connection, number: int, entry: Entry) -> None:
     db.execute(
         "UPDATE entries SET status = ?, work = ?, due_at = ?, sid = ?, data = ? WHERE id = ?",
-        (*_columns(entry), number),
+        (*columns(entry), number),
     )
 
 

@@ -12,11 +12,12 @@ from __future__ import annotations
 import fcntl
 import os
 import random
+import re
 import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, nullcontext, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
@@ -27,6 +28,9 @@ from ci360_twilio.errors import LedgerUnavailable, LedgerUnusable
 
 SCHEMA = 1
 """The schema this code writes; ``sqlite_000N.sql`` beside this file makes version N of N-1."""
+
+APPLICATION_ID = 0x43333630
+"""Marks a SQLite file as a ledger of ours (sqlite.org/pragma.html#pragma_application_id)."""
 
 BUSY_SECONDS = 5.0
 """How long a write waits for another process's lock before it gives up."""
@@ -50,6 +54,9 @@ _NETWORK = frozenset(
         "fuse.sshfs",
     )
 )
+
+_OCTAL = re.compile(r"\\([0-7]{3})")
+"""How ``mountinfo`` writes white space and backslashes."""
 
 T = TypeVar("T")
 
@@ -81,41 +88,54 @@ class SqliteFile:
         self._read_lock = threading.Lock()
         self._writer: sqlite3.Connection | None = None
         self._reader: sqlite3.Connection | None = None
-        self._inode = 0
+        self._wal_path = path.with_name(f"{path.name}-wal")
+        self._inode = self._wal = 0
         self._turns = -1
-        """The file whose lock is the turn; see :meth:`_begin`."""
+        """The folder, whose lock is the turn; see :meth:`_begin`."""
         with self._lock:
             self._open(make=True)
 
     @contextmanager
-    def writing(self) -> Iterator[sqlite3.Connection]:
-        """Run one write transaction; a failure leaves nothing behind, and the next starts afresh."""
+    def writing(self, *, attached: Path | None = None) -> Iterator[sqlite3.Connection]:
+        """Run one write transaction; a failure leaves nothing behind, and the next starts afresh.
+
+        Args:
+            attached: another ledger's file, to be read in it under the name ``attached``.
+        """
         with self._lock:
             db = self._ready()
-            try:
-                self._begin(db)
-                with _commit(db):
-                    if read_state(db).writes_from > SCHEMA:
-                        words = "The ledger belongs to a newer version; this one may not write it."
-                        raise LedgerUnusable(words)
-                    yield db
-            except sqlite3.Error as exc:
-                if not _is_busy(exc):
-                    with self._read_lock:
-                        self._close()
-                raise unavailable(exc) from exc
+            with _reported():
+                try:
+                    if attached is not None:
+                        db.execute("ATTACH DATABASE ? AS attached", (str(attached),))
+                    self._begin(db)
+                    with _commit(db):
+                        if read_state(db).writes_from > SCHEMA:
+                            words = "The ledger belongs to a newer version; this one may not write."
+                            raise LedgerUnusable(words)
+                        yield db
+                    self._wal = _inode_of(self._wal_path)
+                except sqlite3.Error as exc:
+                    if not _is_busy(exc):
+                        with self._read_lock:
+                            self._close()
+                    raise
 
     def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Run ``work`` on what is committed."""
-        with self._read_lock:
-            if self._reader is not None:
-                try:
+        with self._lock if not self._is_current() else nullcontext():
+            if not self._is_current():
+                self._ready()
+            with self._read_lock:
+                if self._reader is None:
+                    raise LedgerUnavailable("The ledger is closed.")
+                with _reported():
                     return work(self._reader)
-                except sqlite3.Error as exc:
-                    raise unavailable(exc) from exc
+
+    def fold(self) -> None:
+        """Write the WAL into the file and cut it to nothing, unless somebody is reading it."""
         with self._lock:
-            self._ready()
-        return self.read(work)
+            self._ready().execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def close(self) -> None:
         """Close both connections; the last one to close folds the WAL into the file."""
@@ -123,24 +143,51 @@ class SqliteFile:
             self._close()
 
     def _open(self, *, make: bool) -> None:
-        if not make and not self._path.exists():
+        try:
+            self._prepare(make=make)
+        except OSError as exc:
+            self._close()
+            raise LedgerUnavailable(f"The ledger's file cannot be opened: {exc.strerror}.") from exc
+        with _reported():
+            try:
+                with self._turn(time.monotonic() + self._busy):
+                    self._refuse_foreign()
+                    self._writer, self._reader = self._connect(), self._connect()
+                    self._migrate(self._writer)
+            except BaseException:
+                self._close()
+                raise
+
+    def _prepare(self, *, make: bool) -> None:
+        """Make the file, its owner's alone, and see that it is the one we knew."""
+        folder = self._path.parent
+        if make:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with suppress(FileExistsError):
+                # Only a new file may be opened and closed here: closing any descriptor of a file
+                # drops all of the process's locks on it, SQLite's too.
+                os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+        elif not self._path.exists():
             raise LedgerUnusable("The ledger's file is gone; put it back or restore a backup.")
         refuse_network(self._path, MOUNTS)
-        try:
-            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            os.close(os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600))
-            self._path.chmod(0o600)  # SQLite gives the WAL the same mode
-            self._inode = self._path.stat().st_ino
-            turns = self._path.with_name(f"{self._path.name}-turn")
-            self._turns = os.open(turns, os.O_RDWR | os.O_CREAT, 0o600)
-        except OSError as exc:
-            raise LedgerUnavailable(f"The ledger's file cannot be opened: {exc.strerror}.") from exc
-        try:
-            self._writer, self._reader = self._connect(), self._connect()
-            self._migrate(self._writer)
-        except sqlite3.Error as exc:
-            self._close()
-            raise unavailable(exc) from exc
+        inode = self._path.stat().st_ino
+        if self._inode not in (0, inode) and self._wal and self._wal == _inode_of(self._wal_path):
+            words = (
+                "The ledger's file was replaced while it was in use. Stop every process, remove "
+                f"{self._wal_path.name}, which belongs to the old one, and start again."
+            )
+            raise LedgerUnusable(words)
+        self._path.chmod(0o600)  # SQLite gives the WAL the same mode
+        self._inode = inode
+        self._turns = os.open(folder, os.O_RDONLY)
+
+    def _refuse_foreign(self) -> None:
+        """Refuse another program's database, before anything is changed in it."""
+        with closing(sqlite3.connect(self._path, timeout=self._busy)) as db:
+            mark = db.execute("PRAGMA application_id").fetchone()[0]
+            tables = db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+        if mark != APPLICATION_ID and (mark or tables):
+            raise LedgerUnusable("The ledger's file is the database of another program.")
 
     def _connect(self) -> sqlite3.Connection:
         db = sqlite3.connect(
@@ -163,6 +210,7 @@ class SqliteFile:
                 for statement in _statements(script.read_text()):
                     db.execute(statement)
                 db.execute(f"PRAGMA user_version = {version}")
+            db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
 
     def _begin(self, db: sqlite3.Connection) -> None:
         """Take the write lock, by turns with other processes.
@@ -198,17 +246,19 @@ class SqliteFile:
         finally:
             fcntl.flock(self._turns, fcntl.LOCK_UN)
 
+    def _is_current(self) -> bool:
+        """Tell whether the file that is open is the one at the path."""
+        try:
+            return self._writer is not None and self._path.stat().st_ino == self._inode
+        except OSError:
+            return False
+
     def _ready(self) -> sqlite3.Connection:
         """Give the writer, opening the file again if it was closed or replaced."""
-        if self._writer is not None:
-            try:
-                if self._path.stat().st_ino == self._inode:
-                    return self._writer
-            except OSError:
-                pass
+        if not self._is_current():
             with self._read_lock:
                 self._close()
-        self._open(make=False)
+            self._open(make=False)
         assert self._writer is not None  # noqa: S101 - _open raises or sets it
         return self._writer
 
@@ -220,6 +270,13 @@ class SqliteFile:
         if self._turns >= 0:
             os.close(self._turns)
             self._turns = -1
+
+
+def _inode_of(path: Path) -> int:
+    try:
+        return path.stat().st_ino
+    except FileNotFoundError:
+        return 0
 
 
 def read_state(db: sqlite3.Connection) -> State:
@@ -247,6 +304,16 @@ def unavailable(exc: sqlite3.Error) -> LedgerUnavailable:
     return LedgerUnavailable(f"The ledger cannot be used just now ({name}).")
 
 
+@contextmanager
+def _reported() -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.Error as exc:
+        raise unavailable(exc) from exc
+    except (msgspec.MsgspecError, UnicodeDecodeError, TypeError) as exc:
+        raise LedgerUnusable("An entry of the ledger cannot be read; restore a backup.") from exc
+
+
 def refuse_network(path: Path, mounts: Path) -> None:
     """Refuse network file systems: SQLite's locks do not hold there (sqlite.org/faq.html#q5).
 
@@ -259,11 +326,11 @@ def refuse_network(path: Path, mounts: Path) -> None:
     """
     if not mounts.exists():
         return
-    folder = path.parent.resolve()
+    folder = path.resolve().parent
     best, kind = -1, ""
     for line in mounts.read_text().splitlines():
         fields, _, tail = line.partition(" - ")
-        point = Path(fields.split()[4].replace("\\040", " "))
+        point = Path(_OCTAL.sub(lambda found: chr(int(found[1], 8)), fields.split()[4]))
         if folder.is_relative_to(point) and len(point.parts) >= best:
             best, kind = len(point.parts), tail.split()[0]
     if kind in _NETWORK:
