@@ -13,6 +13,7 @@ import logging
 import re
 import sys
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import IO, Any
 
@@ -38,7 +39,11 @@ _encode = msgspec.json.Encoder(enc_hook=str).encode
 
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _TASK = re.compile(r"[A-Z]{2,8}_[0-9]{1,6}")
-_DIGITS = re.compile(r"(?:\+|%2[bB]|00)?\d(?:[ ().\-]?\d){5,}")
+_STEERS = re.compile(r"[\x7f-\x9f\u2028\u2029]")
+"""What JSON leaves as it is, and readers take for the end of a line or a command."""
+_DIGITS = re.compile(
+    r"(?:\+|%2[bB]|\()?\d(?:(?:[ ().\-/+\u00a0\u2010-\u2015]|%20|%2[89dDfF])*\d){5,}"
+)
 _CREDENTIAL = re.compile(r"(?i)\b(?:basic|bearer)\s+\S+|\b(?:AC|SK)[0-9a-f]{32}\b")
 
 
@@ -96,8 +101,10 @@ class Log:
                 lines += _encode({**head, "event": event, **self._common, **fields}) + b"\n"
         if lines:
             stream = self._stream or sys.stderr
-            stream.write(lines.decode())
-            stream.flush()
+            text = _STEERS.sub(lambda found: f"\\u{ord(found[0]):04x}", lines.decode())
+            with suppress(OSError, ValueError):  # nobody reads it any more: the work goes on
+                stream.write(text)
+                stream.flush()
 
 
 def safe_guid(guid: str) -> str:
@@ -135,7 +142,11 @@ class ForeignHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write one record; an exception is named by its type only, its text may hold anything."""
-        fields = {"logger": record.name, "message": mask(record.getMessage())[:500]}
+        try:
+            message = mask(record.getMessage())[:500]
+        except Exception as exc:  # noqa: BLE001 - a library's mistake must not break its caller
+            message = f"cannot be formatted ({type(exc).__name__})"
+        fields = {"logger": record.name, "message": message}
         if record.exc_info and record.exc_info[0]:
             fields["error"] = record.exc_info[0].__name__
         (self._log.error if record.levelno >= logging.ERROR else self._log.warning)(

@@ -25,6 +25,10 @@ def data_folder(environ: Mapping[str, str] = os.environ) -> Path:
     return Path(base) / "ci360-twilio"
 
 
+class _Wrong(ValueError):
+    """A value that cannot be used; the text says what would be, never what was given."""
+
+
 def _text(value: str) -> str:
     return value
 
@@ -32,7 +36,7 @@ def _text(value: str) -> str:
 def _one_of(*allowed: str) -> Callable[[str], str]:
     def parse(value: str) -> str:
         if value.lower() not in allowed:
-            raise ValueError(f"must be one of {', '.join(allowed)}")
+            raise _Wrong(f"must be one of {', '.join(allowed)}")
         return value.lower()
 
     return parse
@@ -45,7 +49,7 @@ def _number(low: float, high: float) -> Callable[[str], float]:
         except ValueError:
             number = float("nan")
         if not low <= number <= high:
-            raise ValueError(f"must be a number from {low:,g} to {high:,g}")
+            raise _Wrong(f"must be a number from {low:,g} to {high:,g}")
         return number
 
     return parse
@@ -54,7 +58,7 @@ def _number(low: float, high: float) -> Callable[[str], float]:
 def _whole(low: int, high: int) -> Callable[[str], int]:
     def parse(value: str) -> int:
         if not value.isdecimal() or not low <= int(value) <= high:
-            raise ValueError(f"must be a whole number from {low:,} to {high:,}")
+            raise _Wrong(f"must be a whole number from {low:,} to {high:,}")
         return int(value)
 
     return parse
@@ -65,7 +69,7 @@ def _flag(value: str) -> bool:
         return True
     if value.lower() in ("0", "false", "no", "off"):
         return False
-    raise ValueError("must be true or false")
+    raise _Wrong("must be true or false")
 
 
 _HOST = re.compile(
@@ -76,7 +80,7 @@ _HOST = re.compile(
 def _hosts(value: str) -> tuple[str, ...]:
     hosts = tuple(part.strip().lower() for part in value.split(",") if part.strip())
     if not all(_HOST.fullmatch(host) for host in hosts):
-        raise ValueError("must be hosts with port, separated by commas, such as 127.0.0.1:8365")
+        raise _Wrong("must be hosts with port, separated by commas, such as 127.0.0.1:8365")
     return hosts
 
 
@@ -87,14 +91,14 @@ def _addresses(value: str) -> tuple[str, ...]:
 def _folder(value: str) -> Path:
     path = Path(value).expanduser()
     if not path.is_dir():
-        raise ValueError("is not a folder")
+        raise _Wrong("is not a folder")
     return path
 
 
 def _file(value: str) -> Path:
     path = Path(value).expanduser()
     if not path.is_file():
-        raise ValueError("is not a file")
+        raise _Wrong("is not a file")
     return path
 
 
@@ -104,15 +108,13 @@ def _ledger(value: str) -> str:
         return value
     if scheme == "sqlite" and rest.startswith("////"):
         return value
-    raise ValueError("must be sqlite:////absolute/path.db, memory: or dynamodb:TABLE")
+    raise _Wrong("must be sqlite:////absolute/path.db, memory: or dynamodb:TABLE")
 
 
 def _public_url(value: str) -> str:
     parts = urlsplit(value)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
-        raise ValueError(
-            "must be an http(s) address without query, such as https://sms.example.com"
-        )
+        raise _Wrong("must be an http(s) address without query, such as https://sms.example.com")
     return value.rstrip("/")
 
 
@@ -230,8 +232,10 @@ def read_settings(
             continue
         try:
             values[name] = setting.parse(value)
-        except ValueError as exc:
+        except _Wrong as exc:
             issues.append(Issue(variable, str(exc)))
+        except (ValueError, OSError, RuntimeError):
+            issues.append(Issue(variable, "cannot be used"))
     if bool(values.get("tls_cert")) != bool(values.get("tls_key")):
         issues.append(Issue(f"{PREFIX}TLS_KEY", "tls_cert and tls_key belong together"))
     if issues:

@@ -153,7 +153,10 @@ class Connections:
         connection.close()
 
     def _connect(self, timeout: float) -> http.client.HTTPConnection:
-        connection = self._make(min(CONNECT_SECONDS, timeout))
+        try:
+            connection = self._make(min(CONNECT_SECONDS, timeout))
+        except ValueError as exc:
+            raise NotConnected("proxy") from exc  # HTTPS_PROXY is no address
         try:
             connection.connect()
         except (OSError, http.client.HTTPException, ValueError) as exc:

@@ -100,7 +100,7 @@ def parse_invocation(event: object, request_id: str) -> Request | Response:
             if isinstance(value, str)
         },
         body=raw,
-        gateway_checked=_key_was_checked(context),
+        gateway_checked=members.get("version") != "2.0" and _key_was_checked(context),
         request_id=request_id,
     )
 

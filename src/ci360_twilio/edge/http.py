@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 import ipaddress
+import re
 import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -252,11 +253,11 @@ def came_directly(headers: Mapping[str, str]) -> bool:
     """Tell whether a request names a loopback host and passed no proxy that says so."""
     if any(name in _FORWARDING or name.startswith("x-forwarded") for name in headers):
         return False
-    host = headers.get("host", "")
-    name = host[: host.find("]") + 1] if host.startswith("[") else host.partition(":")[0]
-    return name == "localhost" or is_loopback(name.strip("[]"))
+    host = _HOST.fullmatch(headers.get("host", ""))
+    return host is not None and is_loopback((host["name"] or host["address"]).lower())
 
 
+_HOST = re.compile(r"(?:\[(?P<address>[0-9A-Fa-f:.]+)\]|(?P<name>[^:\[\]]+))(?::[0-9]+)?")
 _FORWARDING = frozenset({"forwarded", "via", "x-real-ip", "x-client-ip", "cf-connecting-ip"})
 
 

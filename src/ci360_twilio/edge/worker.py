@@ -79,7 +79,7 @@ class Worker:
             self._free -= len(begun)
             for one in begun:
                 self._going.put(one)
-        if len(self._claimed) < self._most // 2 and time.monotonic() >= self._next_claim:
+        if len(self._claimed) < max(self._most // 2, 1) and time.monotonic() >= self._next_claim:
             self._claim()
         if time.monotonic() >= self._next_housekeeping:
             self._keep_house(utc_now())

@@ -129,16 +129,16 @@ class Acceptance:
         try:
             tenant = self._tenants.get(tenant_id)
         except TenantUnknown:
-            raise _FORBIDDEN from None
+            raise Forbidden(_FORBIDDEN) from None
         if trusted:
             return tenant
         if tenant.has_credentials:
             if not sent:
                 raise NoCredential("The request carries no credential.")
             if not fits(arrival.credentials, tenant, now):
-                raise _FORBIDDEN
+                raise Forbidden(_FORBIDDEN)
         elif not arrival.waived:
-            raise _FORBIDDEN
+            raise Forbidden(_FORBIDDEN)
         return tenant
 
     def _entry(self, event: Event, tenant: Tenant, now: datetime) -> Entry:
@@ -189,7 +189,7 @@ class Acceptance:
         return Status.ACCEPTED, None, message, ()
 
 
-_FORBIDDEN = Forbidden("The credential does not fit this tenant.")
+_FORBIDDEN = "The credential does not fit this tenant."
 
 
 def _is_foreign(payload: Payload) -> bool:

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from ci360_twilio.errors import SettingsError
+from ci360_twilio.errors import LedgerUnavailable, SettingsError
 from ci360_twilio.settings import read_settings
 from ci360_twilio.stores import backup
 from ci360_twilio.wiring import hash_key_of, ledger_path, make_store, utc_now
@@ -56,6 +56,8 @@ def _backup(options: argparse.Namespace) -> int:
 def _restore(options: argparse.Namespace) -> int:
     settings, path = read_settings(), _path()
     if options.resume:
+        if not path.exists():
+            raise LedgerUnavailable(f"There is no ledger at {path}.")
         store = make_store(settings)
         store.resume()
         store.close()

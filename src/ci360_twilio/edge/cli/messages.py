@@ -191,7 +191,7 @@ def _tenant_id(name: str | None) -> TenantId | None:
 
 
 def _age(text: str) -> timedelta:
-    match = re.fullmatch(r"(\d{1,6})([smhd])", text)
+    match = re.fullmatch(r"([0-9]{1,5})([smhd])", text)
     if match is None:
         raise SettingsError("--since takes a number and s, m, h or d, such as 12h.")
     unit = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}[match[2]]

@@ -44,10 +44,11 @@ def _pad(text: str, width: int) -> str:
 
 
 def print_json(value: Any) -> None:
-    """Print a value as JSON; control characters are escaped by the format itself."""
-    plain = msgspec.to_builtins(value)
-    print(json.dumps(plain, indent=2, ensure_ascii=not _speaks_utf8()))
+    """Print a value as JSON; what could steer a terminal is escaped."""
+    utf_8 = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
+    text = json.dumps(msgspec.to_builtins(value), indent=2, ensure_ascii=not utf_8)
+    print("".join(_escaped(c) if c != "\n" and _steers(c) else c for c in text))
 
 
-def _speaks_utf8() -> bool:
-    return (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
+def _escaped(character: str) -> str:
+    return "".join(f"\\u{unit:04x}" for unit in memoryview(character.encode("utf-16-le")).cast("H"))

@@ -39,7 +39,7 @@ def read_input(name: str) -> bytes:
     try:
         return sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
     except OSError as exc:
-        raise SettingsError(f"{name} cannot be read: {exc.strerror}.") from exc
+        raise SettingsError(f"{printable(name)} cannot be read: {exc.strerror}.") from exc
 
 
 def _send(options: argparse.Namespace) -> int:

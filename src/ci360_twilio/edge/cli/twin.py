@@ -52,15 +52,15 @@ def _twin(options: argparse.Namespace) -> int:
         server = TwinServer(twin, faults, port=options.port, latency=options.latency)
     except ValueError as exc:
         raise SettingsError(f"The twin cannot be set up so: {exc}") from exc
+    if not 0 <= options.port <= 65_535:
+        raise SettingsError("The twin's port must be from 0 to 65535.")
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     try:
         server.start()
     except OSError as exc:
-        raise SettingsError(
-            f"The twin cannot listen on port {options.port}: {exc.strerror}."
-        ) from exc
+        raise SettingsError(f"The twin cannot listen on port {options.port}.") from exc
     _explain(server.url, options)
     stop.wait()
     server.stop()
