@@ -8,14 +8,19 @@ from __future__ import annotations
 
 import base64
 import http.client
+import io
 import select
+import socket
 import ssl
 import threading
 import time
 from collections.abc import Mapping
-from typing import NamedTuple
-from urllib.parse import unquote, urlsplit
+from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import SplitResult, unquote, urlsplit
 from urllib.request import getproxies, proxy_bypass
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
 
 CONNECT_SECONDS = 5.0
 READ_SECONDS = 30.0
@@ -96,12 +101,12 @@ class Connections:
             NoAnswer: something may have left, and no whole answer came.
         """
         until = time.monotonic() + timeout
-        connection = self._take() or self._connect(timeout)
+        connection = self._take() or self._connect(until)
         try:
-            connection.sock.settimeout(max(min(READ_SECONDS, until - time.monotonic()), 0.001))
+            connection.sock.settimeout(_left(until))
             # head and body in one write: http.client would make two, and wait for nothing between
             connection.sock.sendall(self._head(method, target, headers, body) + (body or b""))
-            response = http.client.HTTPResponse(connection.sock, method=method)
+            response = http.client.HTTPResponse(_Incoming(connection.sock, until), method=method)  # type: ignore[arg-type]
             response.begin()
             received = response.read(MAX_ANSWER + 1)
         except TimeoutError as exc:
@@ -113,6 +118,9 @@ class Connections:
         except BaseException:
             connection.close()
             raise
+        if response.status < 200:  # an interim answer: the one that counts may still follow
+            connection.close()
+            raise NoAnswer("unreadable_answer")
         if response.isclosed() and not response.will_close:
             self._give(connection)
         else:
@@ -152,13 +160,14 @@ class Connections:
                 return
         connection.close()
 
-    def _connect(self, timeout: float) -> http.client.HTTPConnection:
+    def _connect(self, until: float) -> http.client.HTTPConnection:
         try:
-            connection = self._make(min(CONNECT_SECONDS, timeout))
+            connection = self._make(min(CONNECT_SECONDS, _left(until)))
         except ValueError as exc:
             raise NotConnected("proxy") from exc  # HTTPS_PROXY is no address
         try:
             connection.connect()
+            _left(until)
         except (OSError, http.client.HTTPException, ValueError) as exc:
             connection.close()
             raise NotConnected(_why(exc)) from exc
@@ -167,18 +176,55 @@ class Connections:
     def _make(self, timeout: float) -> http.client.HTTPConnection:
         if self._context is None:
             return http.client.HTTPConnection(self._host, self._port, timeout=timeout)
-        proxy = urlsplit(getproxies().get("https", ""))
-        if not proxy.hostname or proxy_bypass(self._host):
+        proxy = _proxy(self._host)
+        if proxy is None:
             return http.client.HTTPSConnection(
                 self._host, self._port, timeout=timeout, context=self._context
             )
         connection = http.client.HTTPSConnection(
-            proxy.hostname, proxy.port or 8080, timeout=timeout, context=self._context
+            proxy.hostname or "", proxy.port or 8080, timeout=timeout, context=self._context
         )
-        connection.set_tunnel(
-            self._host, self._port or 443, _proxy_login(proxy.username, proxy.password)
-        )
+        login = _proxy_login(proxy.username, proxy.password)
+        connection.set_tunnel(self._host, self._port or 443, login)
         return connection
+
+
+class _Incoming(io.RawIOBase):
+    """What comes on a socket, until a moment: an answer that trickles does not outlast it."""
+
+    def __init__(self, sock: socket.socket, until: float) -> None:
+        self._sock = sock
+        self._until = until
+
+    def makefile(self, _mode: str) -> io.BufferedReader:
+        return io.BufferedReader(self)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Buffer) -> int:
+        self._sock.settimeout(_left(self._until))
+        return self._sock.recv_into(buffer)
+
+
+def _left(until: float) -> float:
+    """Give the seconds that are left for one step; raises ``TimeoutError`` where there are none."""
+    left = until - time.monotonic()
+    if left <= 0:
+        raise TimeoutError
+    return min(left, READ_SECONDS)
+
+
+def _proxy(host: str) -> SplitResult | None:
+    """Give the proxy that https to a host goes through, if any; raises ``ValueError`` for no address."""
+    named = getproxies().get("https")
+    if not named or proxy_bypass(host):
+        return None
+    proxy = urlsplit(named if "://" in named else f"http://{named}")
+    if proxy.scheme != "http" or not proxy.hostname or " " in proxy.netloc:
+        raise ValueError
+    _ = proxy.port  # raises where it is none
+    return proxy
 
 
 def _proxy_login(user: str | None, password: str | None) -> dict[str, str]:

@@ -11,7 +11,6 @@ from typing import Any, NamedTuple, Protocol
 from ci360_twilio.core.tenant import Tenant, TenantId, parse_tenant, parse_tenant_id
 from ci360_twilio.errors import (
     Issue,
-    SettingsError,
     TenantBroken,
     TenantUnavailable,
     TenantUnknown,
@@ -91,9 +90,9 @@ class Secrets:
             return self._read(name, SAMPLE_REGION)
 
     def _read(self, name: str, region: str | None) -> str:
+        client = self._client(region)  # which says what is missing, if botocore is
         from botocore.exceptions import BotoCoreError, ClientError
 
-        client = self._client(region)
         try:
             secret = client.get_secret_value(SecretId=name).get("SecretString")
         except ClientError as exc:
@@ -124,7 +123,7 @@ def _secrets_client(region: str | None) -> Any:
         from botocore.exceptions import BotoCoreError
     except ImportError as exc:
         words = "Secrets Manager needs the extra: pip install 'ci360-twilio-connector[aws]'"
-        raise SettingsError(words) from exc
+        raise TenantUnavailable(words) from exc
     config = botocore.config.Config(
         connect_timeout=3, read_timeout=5, retries={"total_max_attempts": 2}
     )

@@ -53,7 +53,7 @@ def _twin(options: argparse.Namespace) -> int:
     except ValueError as exc:
         raise SettingsError(f"The twin cannot be set up so: {exc}") from exc
     if not 0 <= options.port <= 65_535:
-        raise SettingsError("The twin's port must be from 0 to 65535.")
+        raise SettingsError("The twin cannot listen there: ports are 0 to 65535.")
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
