@@ -82,7 +82,7 @@ def test_generated_parts_are_as_the_code_says(page: str) -> None:
         pattern = re.compile(f"{re.escape(begin)}\n.*?{re.escape(end)}", re.DOTALL)
         assert len(pattern.findall(text)) == 1, f"{page} has no part {name}"
         part = f"{begin}\n{make()}\n{end}"
-        fresh = pattern.sub(lambda _, part=part: part, fresh)
+        fresh = part.join(pattern.split(fresh))
     if os.environ.get("UPDATE_DOCS"):
         path.write_text(fresh)
     assert text == fresh or os.environ.get("UPDATE_DOCS"), "run make docs"

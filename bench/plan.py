@@ -1,0 +1,34 @@
+"""How much is measured: the full run, and the quick one that only shows that all works."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """Rounds, seconds and counts of every bench."""
+
+    accept_rounds: int = 5
+    accept_seconds: float = 6.0
+    warm_up: int = 2_000
+    paced_rate: float = 500.0
+    memory_events: int = 200_000
+    memory_samples: int = 20
+    send_rounds: int = 3
+    send_messages: int = 10_000
+    cold_runs: int = 15
+    imports: bool = False
+
+
+def quick_plan(*, imports: bool) -> Plan:
+    """Return a plan that takes a minute or so."""
+    return Plan(
+        accept_rounds=2,
+        accept_seconds=2.0,
+        warm_up=1_000,
+        memory_events=20_000,
+        memory_samples=10,
+        send_rounds=1,
+        send_messages=2_500,
+        cold_runs=5,
+        imports=imports,
+    )

@@ -1,0 +1,424 @@
+"""Tenants: the id, every field of the document, and the address that messages are posted to."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from ci360_twilio.core.tenant import Basic, Jwt, Tenant, TenantId, parse_tenant, parse_tenant_id
+from ci360_twilio.errors import BadTenantId, TenantBroken
+
+ACCOUNT = "AC" + "a1" * 16
+PATH = f"/2010-04-01/Accounts/{ACCOUNT}/Messages.json"
+API = f"https://api.twilio.com{PATH}"
+TENANT = TenantId("demo")
+SECRET = "s3cret-Xyzzy"
+
+
+def document(**changes: Any) -> str:
+    """Give a document with changes; ``...`` removes a member."""
+    members = {
+        "twilio_api_url": API,
+        "twilio_account_sid": ACCOUNT,
+        "twilio_auth_token": SECRET,
+    }
+    kept = {name: value for name, value in (members | changes).items() if value is not ...}
+    return json.dumps(kept)
+
+
+def tenant(*hosts: str, **changes: Any) -> Tenant:
+    """Read a document with changes."""
+    return parse_tenant(document(**changes), TENANT, hosts)
+
+
+def fields(*hosts: str, **changes: Any) -> list[str]:
+    """Give the fields that are wrong in a document with changes."""
+    with pytest.raises(TenantBroken) as raised:
+        tenant(*hosts, **changes)
+    assert all(issue and str(issue) in raised.value.message for issue in raised.value.issues)
+    return [issue.field for issue in raised.value.issues]
+
+
+# The id
+
+
+@pytest.mark.parametrize("value", ["a", "A-b_9", "af5af6b8f500013eb0c90001", "-", "_", "x" * 64])
+def test_a_tenant_id_is_letters_digits_underscore_and_hyphen(value: str) -> None:
+    """One to 64 of them."""
+    assert parse_tenant_id(value) == value
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "../x",
+        "x/../y",
+        "x.json",
+        "/etc/passwd",
+        "a\\b",
+        "a b",
+        "a\n",
+        "\na",
+        "a\x00",
+        "%2e%2e",
+        "arn:aws:secretsmanager:us-east-1:123456789012:secret:x",
+        "\u0661\u0662\u0663",
+        "\uff21",
+        "é",
+        "\ud800",
+        "x" * 65,
+        "x" * 10_240,
+        5,
+        True,
+        1.5,
+        ["a"],
+        {"a": 1},
+        b"a",
+        float("nan"),
+    ],
+    ids=lambda value: ascii(value)[:24],
+)
+def test_any_other_tenant_id_is_refused_before_it_touches_anything(value: object) -> None:
+    """Paths, secrets' names and queries are made of it."""
+    with pytest.raises(BadTenantId) as raised:
+        parse_tenant_id(value)
+    assert [str(issue) for issue in raised.value.issues] == [
+        "must be 1 to 64 letters, digits, _ or -"
+    ]
+
+
+@pytest.mark.parametrize("value", [None, ""])
+def test_a_missing_tenant_id_is_called_missing(value: object) -> None:
+    """Null and the empty string are as if missing."""
+    with pytest.raises(BadTenantId) as raised:
+        parse_tenant_id(value)
+    assert [(issue.field, str(issue)) for issue in raised.value.issues] == [
+        ("externalTenantId", "missing")
+    ]
+
+
+# The document
+
+
+def test_the_samples_three_members_are_enough() -> None:
+    """All else has a default."""
+    assert tenant() == Tenant(
+        id=TENANT, messages_url=API, account=ACCOUNT, user=ACCOUNT, password=SECRET
+    )
+    assert not tenant().has_credentials
+
+
+def test_every_member_is_read() -> None:
+    """Members of later versions are no harm."""
+    found = tenant(
+        twilio_api_key_sid="SK1",
+        twilio_api_key_secret="key secret",
+        default_sender="Acme",
+        default_region="gb",
+        recipient_from="attributes",
+        recipient_check="valid",
+        retention_days=7.5,
+        api_keys=["one", "two"],
+        basic={"username": "u", "password": "p"},
+        bearer_tokens=["t"],
+        jwt={"algorithm": "RS256", "key": "pem", "issuer": "i", "audience": "a"},
+        sender_rates={"+12015550100": 10},
+        of_a_later_version=[1, {"a": None}],
+    )
+    assert found == Tenant(
+        id=TENANT,
+        messages_url=API,
+        account=ACCOUNT,
+        user="SK1",
+        password="key secret",
+        default_sender="Acme",
+        default_region="GB",
+        recipient_from="attributes",
+        recipient_check="valid",
+        retention_days=7.5,
+        api_keys=("one", "two"),
+        basic=Basic(username="u", password="p"),
+        bearer_tokens=("t",),
+        jwt=Jwt(algorithm="RS256", key="pem", issuer="i", audience="a"),
+    )
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "api_keys",
+        "basic",
+        "bearer_tokens",
+        "default_region",
+        "default_sender",
+        "jwt",
+        "recipient_check",
+        "recipient_from",
+        "retention_days",
+        "twilio_api_key_sid",
+    ],
+)
+@pytest.mark.parametrize("nothing", [None, ""], ids=["null", "empty"])
+def test_null_and_the_empty_string_are_as_if_absent(name: str, nothing: object) -> None:
+    """Forms write them."""
+    assert tenant(**{name: nothing}) == tenant()
+
+
+@pytest.mark.parametrize("name", ["twilio_api_url", "twilio_account_sid", "twilio_auth_token"])
+@pytest.mark.parametrize("missing", [..., None, ""], ids=["missing", "null", "empty"])
+def test_the_samples_three_members_are_required(name: str, missing: object) -> None:
+    """The error names the one that is missing."""
+    assert fields(**{name: missing}) == [name]
+
+
+@pytest.mark.parametrize("kind", ["api_keys", "basic", "bearer_tokens", "jwt"])
+def test_any_kind_of_credential_is_one(kind: str) -> None:
+    """Then callers must present something."""
+    values = {
+        "api_keys": ["k"],
+        "basic": {"username": "u", "password": "p"},
+        "bearer_tokens": ["t"],
+        "jwt": {"algorithm": "HS256", "key": "k" * 32},
+    }
+    assert tenant(**{kind: values[kind]}).has_credentials
+    assert not tenant(**{kind: None}).has_credentials
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"twilio_account_sid": "SK" + "a1" * 16}, "twilio_account_sid"),
+        ({"twilio_account_sid": f"{ACCOUNT}\n"}, "twilio_account_sid"),
+        ({"twilio_account_sid": "AC../x"}, "twilio_account_sid"),
+        ({"twilio_account_sid": 5}, "twilio_account_sid"),
+        ({"twilio_auth_token": ["x"]}, "twilio_auth_token"),
+        ({"twilio_api_key_sid": "SK1"}, "twilio_api_key_sid"),
+        ({"twilio_api_key_secret": SECRET}, "twilio_api_key_sid"),
+        ({"default_sender": 12015550100}, "default_sender"),
+        ({"default_region": "USA"}, "default_region"),
+        ({"default_region": "1"}, "default_region"),
+        ({"default_region": "éé"}, "default_region"),
+        ({"default_region": "US\n"}, "default_region"),
+        ({"recipient_from": "creatives"}, "recipient_from"),
+        ({"recipient_check": True}, "recipient_check"),
+        ({"retention_days": 0}, "retention_days"),
+        ({"retention_days": -1}, "retention_days"),
+        ({"retention_days": 36_501}, "retention_days"),
+        ({"retention_days": "90"}, "retention_days"),
+        ({"api_keys": "one"}, "api_keys"),
+        ({"api_keys": [1]}, "api_keys[0]"),
+        ({"api_keys": ["one", ""]}, "api_keys"),
+        ({"bearer_tokens": [""]}, "bearer_tokens"),
+        ({"basic": {"username": "u"}}, "password"),
+        ({"basic": {"username": "", "password": "p"}}, "basic"),
+        ({"basic": {"username": "u", "password": ""}}, "basic"),
+        ({"basic": "u:p"}, "basic"),
+        ({"jwt": {"algorithm": "none", "key": "k"}}, "jwt.algorithm"),
+        ({"jwt": {"algorithm": "HS256"}}, "key"),
+        ({"jwt": {"algorithm": "HS256", "key": ""}}, "jwt.key"),
+        ({"jwt": {"algorithm": "HS256", "key": "k", "require_exp": "no"}}, "jwt.require_exp"),
+    ],
+    ids=ascii,
+)
+def test_a_wrong_member_is_told_by_its_name(changes: dict[str, Any], field: str) -> None:
+    """So that somebody can find it in the document."""
+    changes = {"twilio_api_url": "https://api.twilio.com"} | changes
+    assert any(name.endswith(field) for name in fields(**changes))
+
+
+def test_several_wrong_members_are_told_at_once() -> None:
+    """As far as their types are right."""
+    assert fields(
+        retention_days=0, default_region="USA", api_keys=[""], twilio_api_key_sid="S"
+    ) == [
+        "twilio_api_key_sid",
+        "retention_days",
+        "default_region",
+        "api_keys",
+    ]
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"null",
+        b'"text"',
+        b"\xff",
+        b"[" * 200_000,
+        b'{"retention_days":1e999}',
+        rb'{"twilio_auth_token":"\ud800"}',
+        "\ud800",
+        '{"twilio_auth_token":"\udcff"}',
+    ],
+    ids=lambda raw: ascii(raw)[:30],
+)
+def test_what_is_no_json_object_is_a_broken_document(raw: bytes | str) -> None:
+    """Whatever the file or the secret holds, the tenant is told to be broken and no more."""
+    with pytest.raises(TenantBroken) as raised:
+        parse_tenant(raw, TENANT)
+    assert [issue.field for issue in raised.value.issues] == ["document"]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"twilio_account_sid": SECRET},
+        {"twilio_auth_token": [SECRET]},
+        {"twilio_auth_token": {SECRET: SECRET}},
+        {"twilio_api_key_secret": SECRET},
+        {"twilio_api_key_sid": SECRET},
+        {"twilio_api_url": f"https://{SECRET}:{SECRET}@api.twilio.com"},
+        {"twilio_api_url": f"https://api.twilio.com/?token={SECRET}"},
+        {"twilio_api_url": f"https://{SECRET}.example.com"},
+        {"twilio_api_url": f"https://[{SECRET}"},
+        {"api_keys": SECRET},
+        {"api_keys": {SECRET: 1}},
+        {"api_keys": [{SECRET: SECRET}]},
+        {"bearer_tokens": SECRET},
+        {"basic": SECRET},
+        {"basic": {"username": SECRET, "password": [SECRET]}},
+        {"basic": {"username": SECRET, "password": ""}},
+        {"jwt": {"algorithm": SECRET, "key": SECRET}},
+        {"jwt": {"algorithm": "HS256", "key": [SECRET]}},
+        {"recipient_from": SECRET},
+        {"retention_days": SECRET},
+        {"default_region": SECRET},
+    ],
+    ids=ascii,
+)
+def test_an_error_holds_no_value_of_the_document(changes: dict[str, Any]) -> None:
+    """It is logged and answered as it is, and any member may have been filled with a secret."""
+    with pytest.raises(TenantBroken) as raised:
+        tenant(**changes)
+    shown = [raised.value.message, str(raised.value), *raised.value.issues]
+    shown += [issue.field for issue in raised.value.issues]
+    assert not [text for text in shown if SECRET.lower() in text.lower()]
+
+
+# The address
+
+
+@pytest.mark.parametrize(
+    ("url", "whole"),
+    [
+        (API, API),
+        ("https://api.twilio.com", API),
+        ("https://api.twilio.com/", API),
+        (f" {API} ", API),
+        (API.removesuffix(".json"), API),
+        (f"https://api.dublin.ie1.twilio.com{PATH}", f"https://api.dublin.ie1.twilio.com{PATH}"),
+        ("https://api.twilio.com:443", f"https://api.twilio.com:443{PATH}"),
+        ("HTTPS://API.TWILIO.COM", f"https://API.TWILIO.COM{PATH}"),
+    ],
+)
+def test_the_address_is_used_as_it_stands_or_completed(url: str, whole: str) -> None:
+    """A bare base gets the path of the tenant's account."""
+    assert tenant(twilio_api_url=url).messages_url == whole
+
+
+@pytest.mark.parametrize(
+    "base",
+    [
+        "https://api.twilio.com.evil.com",
+        "https://eviltwilio.com",
+        "https://twilio.com",
+        "https://twilio.com.evil.com",
+        "https://api.twilio.com@evil.com",
+        "https://evil.com\\@api.twilio.com",
+        "https://api.twilio.com\\.evil.com",
+        "https://evil.com\\.twilio.com",
+        "https://evil.com#.twilio.com",
+        "https://evil.com?.twilio.com",
+        "https://evil.com%2f.twilio.com",
+        "https://api.twilio.com%2eevil.com",
+        "https://api.twilio.com.",
+        "https://api\u3002twilio.com",
+        "https://api.tw\u0131lio.com",
+        "https://api.twilio.com:8443",
+        "https://api.twilio.com:99999",
+        "https://api.twilio.com:x",
+        "https://api.twilio.co\nm.evil.com",
+        "https://[::1]",
+        "https://localhost",
+        "https://169.254.169.254",
+        "https://",
+        "//api.twilio.com",
+        "api.twilio.com",
+        "",
+    ],
+    ids=ascii,
+)
+def test_no_trick_leads_to_another_host(base: str) -> None:
+    """Only hosts of Twilio's own domain, on their own port: the credentials go there."""
+    assert set(fields(twilio_api_url=f"{base}{PATH}")) == {"twilio_api_url"}
+    assert set(fields(twilio_api_url=base)) == {"twilio_api_url"}
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"http://api.twilio.com{PATH}",
+        f"http://api.twilio.com:443{PATH}",
+        f"ftp://api.twilio.com{PATH}",
+        f"https://user:pass@api.twilio.com{PATH}",
+        f"https://@api.twilio.com{PATH}",
+        f"{API}?x=1",
+        f"{API}#x",
+        "https://api.twilio.com/2010-04-01/Accounts/AC" + "b2" * 16 + "/Messages.json",
+        f"https://api.twilio.com/2010-04-01/Accounts/{ACCOUNT.lower()}/Messages.json",
+        f"https://api.twilio.com/2010-04-01/Accounts/{ACCOUNT}/Calls.json",
+        f"https://api.twilio.com/2010-04-01/Accounts/{ACCOUNT}/../x/Messages.json",
+        f"https://api.twilio.com/2010-04-01/Accounts/{ACCOUNT}",
+        "https://api.twilio.com/2010-04-01",
+        f"https://api.twilio.com/x{PATH}",
+        f"https://api.twilio.com/{PATH}",
+    ],
+)
+def test_an_address_that_is_not_the_accounts_own_is_refused(url: str) -> None:
+    """Plain http, user names, queries, another account's path or another resource's."""
+    assert set(fields(twilio_api_url=url)) == {"twilio_api_url"}
+
+
+@pytest.mark.parametrize(
+    ("url", "hosts"),
+    [
+        ("http://127.0.0.1:8361", ["127.0.0.1:8361"]),
+        ("http://127.0.0.1:8361", ["other:1", "127.0.0.1:8361"]),
+        ("https://127.0.0.1:8361", ["127.0.0.1:8361"]),
+        ("http://Mock.Example.com", ["mock.example.com"]),
+        ("http://mock.example.com", ["MOCK.example.com"]),
+        ("http://mock.example.com:80", ["mock.example.com"]),
+        ("https://mock.example.com:443", ["mock.example.com"]),
+        ("http://[::1]:8361", ["[::1]:8361"]),
+        ("http://api.twilio.com", ["api.twilio.com"]),
+        ("https://api.twilio.com:8443", ["api.twilio.com:8443"]),
+    ],
+)
+def test_hosts_that_the_settings_name_may_be_called(url: str, hosts: list[str]) -> None:
+    """Over plain http too; the port counts unless it is the scheme's own."""
+    assert tenant(*hosts, twilio_api_url=url).messages_url == f"{url}{PATH}"
+
+
+@pytest.mark.parametrize(
+    ("url", "host"),
+    [
+        ("http://127.0.0.1:8361", "127.0.0.1"),
+        ("http://127.0.0.1", "127.0.0.1:8361"),
+        ("http://127.0.0.1:8362", "127.0.0.1:8361"),
+        ("http://mock.example.com.evil.com", "mock.example.com"),
+        ("http://evil.mock.example.com", "mock.example.com"),
+        ("http://mock.example.com@evil.com", "mock.example.com"),
+        ("http://user@mock.example.com", "mock.example.com"),
+        ("ftp://mock.example.com", "mock.example.com"),
+        ("http://api.twilio.com", "mock.example.com"),
+        ("https://example.com", ""),
+    ],
+)
+def test_a_named_host_opens_the_door_for_no_other(url: str, host: str) -> None:
+    """Nor for another port, nor for the hosts below it."""
+    assert set(fields(host, twilio_api_url=url)) == {"twilio_api_url"}

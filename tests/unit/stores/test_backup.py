@@ -1,0 +1,651 @@
+"""Backup, restore and check of the ledger in a file, at rest and while it is in use."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import stat
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from contextlib import closing, suppress
+from datetime import datetime, timedelta
+from functools import partial
+from itertools import count
+from pathlib import Path
+from typing import IO
+
+import pytest
+
+from ci360_twilio.core.entry import Entry, Fact, Kind, Lease, Status, advance
+from ci360_twilio.errors import LedgerUnavailable, LedgerUnusable
+from ci360_twilio.ports import Query
+from ci360_twilio.stores.backup import Findings, backup, check, restore
+from ci360_twilio.stores.sqlite import SqliteStore
+from ci360_twilio.stores.sqlite_file import SCHEMA
+
+Make = Callable[..., Entry]
+Open = Callable[..., SqliteStore]
+
+HASH_KEY = b"k" * 32
+
+
+def lease(now: datetime) -> Lease:
+    """Make a lease of a minute."""
+    return Lease(token="worker", until=now + timedelta(minutes=1))
+
+
+def claim(store: SqliteStore, now: datetime) -> list[Entry]:
+    """Claim what is due, as a worker does."""
+    return store.claim(now=now, lease=lease(now), limit=1000).entries
+
+
+def names(folder: Path) -> list[str]:
+    """List a folder, without the empty file by whose lock processes take turns."""
+    return sorted(file.name for file in folder.iterdir() if not file.name.endswith("-turn"))
+
+
+def mode(path: Path) -> int:
+    """Give a file's permissions."""
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def guids(store: SqliteStore) -> set[str]:
+    """Give the guids of all entries."""
+    return {one.guid for one in store.find(Query(limit=100_000))}
+
+
+def reopened(path: Path) -> SqliteStore:
+    """Open a file as a ledger."""
+    return SqliteStore(path, hash_key=HASH_KEY)
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> Path:
+    """Name a file for a backup, in a folder of its own."""
+    folder = tmp_path / "backups"
+    folder.mkdir()
+    return folder / "backup.db"
+
+
+# backup
+
+
+def test_a_backup_holds_what_the_ledger_held(
+    entry: Make, open_store: Open, path: Path, target: Path
+) -> None:
+    """In one file, for its owner only, whatever the umask is; the ledger stays as it is."""
+    store = open_store()
+    batch = [entry(f"g{n}", status=status) for n, status in enumerate(Status)]
+    store.insert_many(batch)
+    before = os.umask(0)
+    try:
+        backup(path, target)
+    finally:
+        os.umask(before)
+    assert names(target.parent) == ["backup.db"]
+    assert mode(target) == 0o600
+    with closing(reopened(target)) as copy:
+        assert sorted(copy.find(Query()), key=lambda one: one.key) == sorted(
+            store.find(Query()), key=lambda one: one.key
+        )
+
+
+def test_a_backup_of_a_ledger_in_use_is_consistent(
+    entry: Make, open_store: Open, path: Path, target: Path
+) -> None:
+    """It holds every batch that was answered before it began, and no half of one."""
+    store = open_store(busy_seconds=10)
+    stop, written = threading.Event(), [0]
+
+    def write() -> None:
+        while not stop.is_set():
+            store.insert_many([entry(f"{written[0]}-{part}") for part in range(5)])
+            written[0] += 1
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    try:
+        for number in range(8):
+            answered = written[0]
+            copy = target.with_name(f"{number}.db")
+            backup(path, copy)
+            found = check(copy)
+            assert found.problems == ()
+            assert found.entries % 5 == 0
+            assert found.entries >= answered * 5
+    finally:
+        stop.set()
+        thread.join()
+
+
+def test_a_backup_overwrites_nothing(
+    entry: Make, open_store: Open, path: Path, target: Path
+) -> None:
+    """Neither a file nor what a link points to, were it empty or the ledger itself."""
+    open_store().insert_many([entry()])
+    target.write_bytes(b"precious")
+    link = target.with_name("link.db")
+    link.symlink_to(target.with_name("nothing.db"))
+    for there in (target, link, target.parent, path):
+        with pytest.raises(LedgerUnavailable):
+            backup(path, there)
+    assert target.read_bytes() == b"precious"
+    assert names(target.parent) == ["backup.db", "link.db"]
+    assert check(path).entries == 1
+
+
+def test_a_backup_needs_a_ledger_and_a_folder(open_store: Open, path: Path, target: Path) -> None:
+    """What is missing is told, and nothing is made."""
+    with pytest.raises(LedgerUnavailable):
+        backup(path, target)
+    open_store()
+    with pytest.raises(LedgerUnavailable):
+        backup(path, target.parent / "missing" / "backup.db")
+    assert names(target.parent) == []
+    assert not path.with_name("missing").exists()
+
+
+def test_a_backup_that_fails_leaves_nothing(tmp_path: Path, target: Path) -> None:
+    """A file that looks like a backup and is none would be worse than none."""
+    garbage = tmp_path / "garbage.db"
+    garbage.write_bytes(b"no database at all " * 999)
+    with pytest.raises(LedgerUnavailable):
+        backup(garbage, target)
+    assert names(target.parent) == []
+
+
+# check
+
+
+def test_a_sound_ledger_is_counted(
+    entry: Make, open_store: Open, path: Path, now: datetime
+) -> None:
+    """In use or at rest, and it is not changed."""
+    store = open_store()
+    batch = [entry(f"g{n}", status=status) for n, status in enumerate(Status)]
+    store.insert_many([*batch, entry("old", status=Status.SENT, purge_at=now)])
+    store.purge(now=now + timedelta(seconds=1), limit=9)
+    sound = Findings(entries=len(batch), tombstones=1, schema=SCHEMA, problems=())
+    assert check(path) == sound
+    store.close()
+    before = path.read_bytes()
+    assert check(path) == sound
+    assert path.read_bytes() == before
+
+
+def test_looking_at_a_backup_leaves_nothing_beside_it(
+    entry: Make, open_store: Open, path: Path, target: Path
+) -> None:
+    """It stays one file, that can be copied elsewhere."""
+    open_store().insert_many([entry()])
+    backup(path, target)
+    assert check(target).problems == ()
+    assert names(target.parent) == ["backup.db"]
+
+
+def test_looking_at_a_ledger_at_rest_leaves_nothing_beside_it(
+    entry: Make, open_store: Open, path: Path
+) -> None:
+    """No process has it open, before and afterwards."""
+    store = open_store()
+    store.insert_many([entry()])
+    store.close()
+    assert check(path).problems == ()
+    assert names(path.parent) == ["ledger.db"]
+
+
+def test_a_backup_in_a_folder_that_cannot_be_written_is_sound(
+    entry: Make, unprivileged: Path
+) -> None:
+    """On a read-only disk, or in somebody else's folder; it can be restored from there."""
+    path = unprivileged / "ledger.db"
+    folder = unprivileged / "backups"
+    folder.mkdir()
+    with closing(reopened(path)) as store:
+        store.insert_many([entry()])
+        backup(path, folder / "backup.db")
+        folder.chmod(0o500)
+        try:
+            assert check(folder / "backup.db").problems == ()
+            restore(folder / "backup.db", path, hash_key=HASH_KEY, now=entry().created_at)
+        finally:
+            folder.chmod(0o700)
+
+
+@pytest.mark.parametrize("start", [0, 16, 100, 4096])
+def test_damage_is_found(entry: Make, open_store: Open, path: Path, start: int) -> None:
+    """In the head, the schema or the pages."""
+    store = open_store()
+    store.insert_many([entry(f"g{n}") for n in range(50)])
+    store.close()
+    sound = path.read_bytes()
+    path.write_bytes(sound[:start] + b"\xff" * (len(sound) - start))
+    assert len(check(path).problems) >= 1
+
+
+def test_a_file_that_lost_its_end_is_found(entry: Make, open_store: Open, path: Path) -> None:
+    """Half a copy is no copy."""
+    store = open_store()
+    store.insert_many([entry(f"g{n}") for n in range(50)])
+    store.close()
+    os.truncate(path, path.stat().st_size // 2)
+    assert len(check(path).problems) >= 1
+
+
+@pytest.mark.parametrize(
+    "value",
+    [b'{"key":1}', b"", b"\xff", b'{"key":"\xff"}', b"[" * 5000, "text", 7, 1.5],
+    ids=lambda value: repr(value)[:12],
+)
+def test_an_entry_that_cannot_be_read_is_found(
+    entry: Make, open_store: Open, path: Path, value: object
+) -> None:
+    """Whatever stands in its place; the others are counted."""
+    store = open_store()
+    store.insert_many([entry("a"), entry("b")])
+    store.close()
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute("UPDATE entries SET data = ? WHERE guid = 'a'", (value,))
+    found = check(path)
+    assert found.entries == 2
+    assert len(found.problems) == 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    ["guid = 'x'", "tenant = 'x'", "status = 'sent'", "sid = 'x'", "work = 'purge'", "due_at = 1"],
+)
+def test_a_row_that_says_other_than_its_entry_is_found(
+    entry: Make, open_store: Open, path: Path, change: str
+) -> None:
+    """By its columns a message is found, sent and purged: a wrong one loses it."""
+    store = open_store()
+    store.insert_many([entry()])
+    store.close()
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute(f"UPDATE entries SET {change}")  # noqa: S608 - the changes are above
+    assert len(check(path).problems) == 1
+
+
+def other_database(path: Path) -> None:
+    """Make another program's database."""
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("CREATE TABLE customers (name)")
+        db.execute("PRAGMA user_version = 1")
+
+
+def newer_ledger(path: Path) -> None:
+    """Make a ledger of a version to come."""
+    reopened(path).close()
+    with closing(sqlite3.connect(path)) as db:
+        db.execute(f"PRAGMA user_version = {SCHEMA + 1}")
+
+
+def broken_ledger(path: Path) -> None:
+    """Make a ledger whose pages are damaged."""
+    reopened(path).close()
+    sound = path.read_bytes()
+    path.write_bytes(sound[:4096] + b"\xff" * (len(sound) - 4096))
+
+
+NO_LEDGERS: dict[str, Callable[[Path], object]] = {
+    "garbage": lambda path: path.write_bytes(b"no database at all " * 999),
+    "empty": lambda path: path.touch(),
+    "other database": other_database,
+    "newer ledger": newer_ledger,
+    "broken ledger": broken_ledger,
+}
+
+
+@pytest.mark.parametrize("kind", NO_LEDGERS)
+def test_a_file_that_is_no_ledger_of_ours_is_found(tmp_path: Path, kind: str) -> None:
+    """Whatever else it is, in words and without an error."""
+    path = tmp_path / "file.db"
+    NO_LEDGERS[kind](path)
+    assert len(check(path).problems) >= 1
+
+
+def test_there_must_be_something_to_look_at(tmp_path: Path) -> None:
+    """A missing file is no damage, nor is a folder."""
+    for path in (tmp_path / "missing.db", tmp_path):
+        with pytest.raises(LedgerUnavailable):
+            check(path)
+
+
+def test_a_ledger_that_is_locked_is_not_called_damaged(
+    entry: Make, open_store: Open, path: Path
+) -> None:
+    """Whoever reads that it is would restore an old backup over a sound ledger."""
+    store = open_store()
+    store.insert_many([entry()])
+    store.close()
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        db.execute("PRAGMA locking_mode = EXCLUSIVE")
+        db.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(LedgerUnavailable):
+            check(path)
+
+
+# restore
+
+
+def test_a_restore_brings_the_entries_back_and_marks_them(
+    entry: Make, open_store: Open, path: Path, target: Path, now: datetime
+) -> None:
+    """What was under way is unknown; what had an end has it; nothing is sent until the resume."""
+    store = open_store()
+    batch = [entry(f"g-{status}", status=status) for status in Status]
+    batch.append(entry("leaving", status=Status.SENDING, lease=lease(now)))
+    store.insert_many(batch)
+    backup(path, target)
+    store.insert_many([entry("lost")])
+    store.close()
+    at = now + timedelta(hours=1)
+    restore(target, path, hash_key=HASH_KEY, now=at)
+    store = open_store()
+    fact = Fact(kind=Kind.RESTORED, at=at, reason="restored")
+    assert store.get_many([one.key for one in batch]) == [
+        advance(one, fact) if one.status in ("accepted", "sending") else one for one in batch
+    ]
+    assert store.get_many([entry("lost").key]) == [None]
+    summary = store.summary(at)
+    assert (summary.paused, summary.restored_at) == (True, at)
+    assert set(summary.unfinished) == {Status.UNKNOWN, Status.HELD}
+
+
+def test_after_a_restore_old_events_are_held_and_new_ones_wait_for_the_resume(
+    entry: Make, open_store: Open, path: Path, target: Path, now: datetime
+) -> None:
+    """The lost part of the ledger may have sent the old ones."""
+    open_store().close()
+    backup(path, target)
+    at = now + timedelta(hours=1)
+    restore(target, path, hash_key=HASH_KEY, now=at)
+    store = open_store()
+    old, new = entry("old", created_at=at), entry("new", created_at=at, generated_at=at)
+    statuses = [one.entry.status for one in store.insert_many([old, new])]
+    assert statuses == [Status.HELD, Status.ACCEPTED]
+    assert claim(store, at) == []
+    store.resume()
+    assert [one.guid for one in claim(store, at)] == ["new"]
+
+
+def test_a_restore_keeps_the_ledger_as_it_was(
+    entry: Make, open_store: Open, path: Path, target: Path, now: datetime
+) -> None:
+    """Beside it, in a file of its owner's, sound and whole; nothing else is left over."""
+    store = open_store()
+    store.insert_many([entry("saved")])
+    backup(path, target)
+    store.insert_many([entry("later")])
+    store.close()
+    kept = restore(target, path, hash_key=HASH_KEY, now=now)
+    assert kept is not None
+    assert names(path.parent) == ["ledger.db", kept.name]
+    assert names(target.parent) == ["backup.db"]
+    assert {mode(file) for file in (path, kept)} == {0o600}
+    with closing(reopened(kept)) as before:
+        assert guids(before) == {"saved", "later"}
+        assert not before.summary(now).paused
+    assert guids(open_store()) == {"saved"}
+
+
+def test_a_restore_where_there_was_no_ledger(
+    entry: Make, tmp_path: Path, target: Path, now: datetime
+) -> None:
+    """On a new machine: the folder and the file are made, and are the owner's."""
+    with closing(reopened(target)) as store:
+        store.insert_many([entry()])
+    path = tmp_path / "new" / "folder" / "ledger.db"
+    assert restore(target, path, hash_key=HASH_KEY, now=now) is None
+    assert names(path.parent) == ["ledger.db"]
+    assert (mode(path.parent), mode(path)) == (0o700, 0o600)
+    with closing(reopened(path)) as store:
+        assert guids(store) == {"g1"}
+        assert store.summary(now).paused
+
+
+def test_a_restored_ledger_knows_the_events_it_has_purged(
+    entry: Make, open_store: Open, path: Path, target: Path, now: datetime
+) -> None:
+    """Tombstones come back with it."""
+    store = open_store()
+    store.insert_many([entry(status=Status.SENT, purge_at=now)])
+    store.purge(now=now + timedelta(seconds=1), limit=9)
+    backup(path, target)
+    restore(target, path, hash_key=HASH_KEY, now=now)
+    assert not store.insert_many([entry()])[0].created
+
+
+def test_an_open_ledger_is_restored_under_its_process(
+    entry: Make, open_store: Open, path: Path, target: Path, now: datetime
+) -> None:
+    """It goes on with what was restored, and neither sends nor forgets the marks."""
+    store, other = open_store(), open_store()
+    store.insert_many([entry("saved")])
+    backup(path, target)
+    other.insert_many([entry("lost")])
+    assert len(claim(other, now)) == 2
+    at = now + timedelta(hours=1)
+    restore(target, path, hash_key=HASH_KEY, now=at)
+    for one in (store, other):
+        assert guids(one) == {"saved"}
+        assert one.summary(at).paused
+        assert one.summary(at).unfinished == {Status.UNKNOWN: 1}
+    [held] = store.insert_many([entry("old", created_at=at)])
+    assert held.entry.status is Status.HELD
+    assert claim(other, at) == []
+    started = Fact(kind=Kind.STARTED, at=now, lease=lease(now))
+    assert other.record_many([(entry("saved").key, started)]) == [None]
+    other.resume()
+    assert check(path).problems == ()
+
+
+FOLLOW = """
+import sys
+from datetime import datetime, timedelta
+from pathlib import Path
+from ci360_twilio.core.entry import Lease
+from ci360_twilio.ports import Query
+from ci360_twilio.stores.sqlite import SqliteStore
+
+store, now = SqliteStore(Path(sys.argv[1]), hash_key=b"k" * 32), datetime.fromisoformat(sys.argv[2])
+lease = Lease(token="other", until=now + timedelta(minutes=1))
+for _ in sys.stdin:
+    claimed = [entry.guid for entry in store.claim(now=now, lease=lease, limit=1).entries]
+    print(sorted(entry.guid for entry in store.find(Query())), claimed, flush=True)
+store.close()
+"""
+
+
+def follow(stdin: IO[str], stdout: IO[str]) -> str:
+    """Have the other process look, and give what it saw and what it claimed."""
+    stdin.write("\n")
+    stdin.flush()
+    return stdout.readline().strip()
+
+
+def test_a_ledger_is_restored_under_another_process(
+    entry: Make, open_store: Open, path: Path, target: Path, now: datetime
+) -> None:
+    """Which has it open all the time: a worker that was idle stays so until the resume."""
+    store = open_store()
+    store.insert_many([entry("saved", status=Status.SENT)])
+    backup(path, target)
+    store.insert_many([entry("lost")])
+    with subprocess.Popen(
+        [sys.executable, "-c", FOLLOW, str(path), now.isoformat()],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": os.pathsep.join(sys.path)},
+        text=True,
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+
+        ask = partial(follow, process.stdin, process.stdout)
+        assert ask() == "['lost', 'saved'] ['lost']"
+        restore(target, path, hash_key=HASH_KEY, now=now)
+        store.insert_many([entry("new", generated_at=now + timedelta(hours=1))])
+        assert ask() == "['new', 'saved'] []"
+        store.resume()
+        assert ask() == "['new', 'saved'] ['new']"
+        process.stdin.close()
+        assert process.wait(20) == 0
+    assert check(path).problems == ()
+
+
+def test_no_event_that_was_answered_is_lost_between_the_ledger_and_what_is_kept(
+    entry: Make, open_store: Open, path: Path, target: Path, now: datetime
+) -> None:
+    """While a server goes on accepting, each event is in the one file or in the other."""
+    store = open_store(busy_seconds=10)
+    store.insert_many([entry(f"saved-{n}") for n in range(2000)])
+    backup(path, target)
+    stop, answered = threading.Event(), set[str]()
+
+    def write() -> None:
+        for number in count():
+            if stop.wait(0.0005):
+                return
+            with suppress(LedgerUnavailable):  # then nobody was told that it is written
+                store.insert_many([entry(f"new-{number}")])
+                answered.add(f"new-{number}")
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    try:
+        kept = restore(target, path, hash_key=HASH_KEY, now=now)
+    finally:
+        stop.set()
+        thread.join()
+    assert kept is not None
+    with closing(reopened(kept)) as before:
+        assert answered - guids(before) - guids(store) == set()
+
+
+@pytest.mark.parametrize("kind", NO_LEDGERS)
+def test_a_file_that_is_no_ledger_is_not_restored(
+    entry: Make, open_store: Open, path: Path, tmp_path: Path, now: datetime, kind: str
+) -> None:
+    """The ledger stays as it is, to the byte, and nothing is left over."""
+    store = open_store()
+    store.insert_many([entry()])
+    store.close()
+    before = path.read_bytes()
+    source = tmp_path / "file.db"
+    NO_LEDGERS[kind](source)
+    with pytest.raises(LedgerUnusable):
+        restore(source, path, hash_key=HASH_KEY, now=now)
+    assert names(path.parent) == ["ledger.db"]
+    assert path.read_bytes() == before
+
+
+def test_a_refused_restore_does_not_disturb_an_open_ledger(
+    entry: Make, open_store: Open, path: Path, tmp_path: Path, now: datetime
+) -> None:
+    """Sending goes on."""
+    store = open_store()
+    store.insert_many([entry()])
+    for source in (tmp_path / "missing.db", tmp_path):
+        with pytest.raises(LedgerUnavailable):
+            restore(source, path, hash_key=HASH_KEY, now=now)
+    assert len(claim(store, now)) == 1
+
+
+@pytest.mark.parametrize("start", [0, 100, 4096])
+def test_a_damaged_ledger_can_be_replaced_by_its_backup(
+    entry: Make, open_store: Open, path: Path, target: Path, now: datetime, start: int
+) -> None:
+    """That is what a backup is for; the damaged file is kept to be looked at."""
+    store = open_store()
+    store.insert_many([entry(f"g{n}") for n in range(50)])
+    backup(path, target)
+    store.close()
+    sound = path.read_bytes()
+    damaged = sound[:start] + b"\xff" * (len(sound) - start)
+    path.write_bytes(damaged)
+    kept = restore(target, path, hash_key=HASH_KEY, now=now)
+    assert kept is not None
+    assert kept.stat().st_size == len(damaged)
+    assert check(path).problems == ()
+    assert len(guids(open_store())) == 50
+
+
+def test_a_second_restore_overwrites_nothing_that_the_first_kept(
+    entry: Make, open_store: Open, path: Path, target: Path, now: datetime
+) -> None:
+    """Also within the same second."""
+    store = open_store()
+    backup(path, target)
+    store.insert_many([entry()])
+    kept = restore(target, path, hash_key=HASH_KEY, now=now)
+    assert kept is not None
+    try:
+        restore(target, path, hash_key=HASH_KEY, now=now)
+    except LedgerUnavailable:
+        assert names(path.parent)[0] == "ledger.db"
+    with closing(reopened(kept)) as before:
+        assert guids(before) == {"g1"}
+
+
+def test_what_a_killed_restore_left_does_not_disturb_the_next(
+    entry: Make, open_store: Open, path: Path, target: Path, now: datetime
+) -> None:
+    """Neither its half-made file nor the WAL of it."""
+    store = open_store()
+    store.insert_many([entry()])
+    backup(path, target)
+    staged = path.with_name("ledger.db.restoring")
+    leftover = reopened(staged)
+    leftover.insert_many([entry(f"leftover-{n}") for n in range(99)])
+    wal = staged.with_name(f"{staged.name}-wal").read_bytes()
+    leftover.close()
+    staged.write_bytes(b"half a file")
+    staged.with_name(f"{staged.name}-wal").write_bytes(wal)
+    restore(target, path, hash_key=HASH_KEY, now=now)
+    assert guids(store) == {"g1"}
+    assert [name for name in names(path.parent) if "restoring" in name] == []
+    assert check(path).problems == ()
+
+
+def test_a_ledger_may_be_restored_from_itself(
+    entry: Make, open_store: Open, path: Path, now: datetime
+) -> None:
+    """Which marks it: the way to say that a copied file is a restored one."""
+    store = open_store()
+    store.insert_many([entry()])
+    restore(path, path, hash_key=HASH_KEY, now=now)
+    assert store.summary(now).paused
+    assert guids(store) == {"g1"}
+
+
+def test_a_restore_does_not_wait_for_ever_for_a_writer(
+    entry: Make, open_store: Open, path: Path, target: Path, now: datetime
+) -> None:
+    """A process that was stopped in the middle of a write would keep it waiting."""
+    store = open_store()
+    store.insert_many([entry()])
+    backup(path, target)
+    raised: list[Exception] = []
+
+    def run() -> None:
+        try:
+            restore(target, path, hash_key=HASH_KEY, now=now)
+        except LedgerUnavailable as exc:
+            raised.append(exc)
+
+    thread = threading.Thread(target=run, daemon=True)
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        db.execute("BEGIN IMMEDIATE")
+        thread.start()
+        thread.join(8)
+        waits = thread.is_alive()
+        db.execute("ROLLBACK")
+    thread.join(20)
+    assert not waits
+    assert len(raised) == 1
+    assert guids(store) == {"g1"}
+    assert [name for name in names(path.parent) if "restoring" in name] == []
