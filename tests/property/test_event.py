@@ -18,7 +18,13 @@ from ci360_twilio.twin.events import outbound_body, outbound_event
 NOW = datetime(2026, 3, 2, 9, 30, tzinfo=UTC)
 TENANT = TenantId("demo")
 
-numbers = st.integers() | st.integers(-(10**420), 10**420) | st.floats(allow_nan=False)
+HUGE = "a number beyond floating point"
+numbers = st.one_of(
+    st.integers(),
+    st.integers(-(10**420), 10**420),
+    st.floats(allow_nan=False, allow_infinity=False),
+    st.just(HUGE),
+)
 leaves = (
     st.none() | st.booleans() | numbers | st.text() | st.sampled_from(["", "0", "177244380000"])
 )
@@ -48,9 +54,9 @@ events = members(
 )
 
 
-def finite(value: Any) -> str:
-    """Write JSON without the two numbers that it does not have."""
-    return json.dumps(value).replace("-Infinity", "-1e999").replace("Infinity", "1e999")
+def written(value: Any) -> bytes:
+    """Write JSON, with a number out of range for what stands for one."""
+    return json.dumps(value).replace(f'"{HUGE}"', "1e999").encode()
 
 
 def read(body: bytes) -> Event | None:
@@ -71,12 +77,12 @@ def test_no_bytes_fail(body: bytes) -> None:
 
 @given(event=events)
 @settings(max_examples=200, deadline=None)
-@example({"other": float("inf")})
+@example({"other": HUGE})
 @example({"guid": "g", "date": {"generatedTimestamp": 10**400}})
-@example({"guid": "g", "properties": {"subject_id": float("-inf")}})
+@example({"guid": "g", "properties": {"subject_id": HUGE}})
 def test_no_object_fails(event: dict[str, Any]) -> None:
     """Whatever its members are; and what is read of it can be written down and read again."""
-    found = read(finite(event).encode())
+    found = read(written(event))
     if found is not None:
         assert found.guid == event["guid"]
         assert msgspec.json.decode(msgspec.json.encode(found.origin)) is not None
@@ -105,7 +111,7 @@ def test_what_is_taken_is_one_json_object(
     event: dict[str, Any], at: int, cut: int, splice: bytes
 ) -> None:
     """A body with an error anywhere, also where nobody looks, is refused."""
-    whole = finite(event).encode()
+    whole = written(event)
     body = whole[:at] + splice + whole[at + cut :]
     try:
         payload = parse_payload(body)
@@ -131,9 +137,9 @@ def without_nothing(value: Any) -> Any:
 @settings(max_examples=200, deadline=None)
 def test_null_the_empty_string_and_a_missing_member_are_the_same(event: dict[str, Any]) -> None:
     """At every depth that is looked at."""
-    found = read(finite(event).encode())
+    found = read(written(event))
     assume(found is not None)
-    assert read(finite(without_nothing(event)).encode()) == found
+    assert read(written(without_nothing(event))) == found
 
 
 @given(

@@ -892,6 +892,16 @@ def test_time_that_runs_out_before_the_request_has_left_made_nothing(
         assert served.requests == []
 
 
+@pytest.mark.parametrize("timeout", [0.0, -1.0])
+def test_without_any_time_nothing_is_made(client: TwilioClient, timeout: float) -> None:
+    """Neither on a new connection nor on one that rested; the error is one that the flow knows."""
+    with stub(answer(), stays=True) as served:
+        assert isinstance(failed(client, served.host, timeout=timeout), NotReached)
+        send(client, served.host)
+        assert isinstance(failed(client, served.host, timeout=timeout), NotReached)
+        assert len(served.requests) == 1
+
+
 def test_no_proxy_is_honoured(
     client: TwilioClient, trusted: Certificate, monkeypatch: pytest.MonkeyPatch
 ) -> None:

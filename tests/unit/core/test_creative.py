@@ -324,6 +324,12 @@ def test_a_control_character_is_refused_in_every_part(character: str) -> None:
     assert ("control_character", 2) in found(f"{TO}\nMEDIA_URLS:{LOGO}{character}x;\nHi")
 
 
+@pytest.mark.parametrize("entity", ["&#1;", "&#x7;", "&#11;", "&#127;", "&#x1b;"])
+def test_a_control_character_written_as_an_entity_is_refused_too(entity: str) -> None:
+    """It is not left out of the text without a word."""
+    assert found(f"{TO}\na{entity}b") == [("control_character", 2)]
+
+
 @pytest.mark.parametrize(
     "character", ["\t", "\n", "\u200b", "\u2028", "\u00ad", "\ufeff", "😀", "ی"]
 )

@@ -515,6 +515,31 @@ def test_each_request_gets_the_response_of_its_place() -> None:
     assert places in (list(range(50)), [0, *range(49)])
 
 
+def test_work_that_fails_leaves_nobody_waiting() -> None:
+    """Whatever went wrong with one batch: its callers hear of it, and the next batch is served."""
+    left = [True]
+
+    def work(requests: list[Request]) -> list[Response]:
+        if left:
+            left.pop()
+            raise MemoryError
+        return [Response(status=200) for _ in requests]
+
+    gatherer = Gatherer(work)
+
+    async def play() -> list[Response | BaseException]:
+        first = await asyncio.gather(
+            *(gatherer.submit(request()) for _ in range(3)), return_exceptions=True
+        )
+        return [*first, await gatherer.submit(request())]
+
+    *failed, served = asyncio.run(asyncio.wait_for(play(), 3))
+    gatherer.close()
+    assert isinstance(served, Response)
+    assert served.status == 200
+    assert all(isinstance(one, MemoryError) or one.status == 503 for one in failed)
+
+
 # Other protocols
 
 

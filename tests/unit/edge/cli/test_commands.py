@@ -400,7 +400,7 @@ def test_trace_of_an_event_of_two_tenants_asks_which(run: Run, home: Home) -> No
 @pytest.mark.parametrize("guid", ["\x1b]0;x\x07", "\u202egnp", "\x9b31m", "a/b", "' OR 1=1 --"])
 def test_a_hostile_guid_is_printed_harmless(run: Run, home: Home, guid: str) -> None:
     """In every command; ``run`` looks for what steers a terminal."""
-    run("send", home.event(guid=guid, task_code=guid))
+    assert run("send", "--json", home.event(guid=guid, task_code=guid)).read()["guid"] == guid
     assert run("trace", guid).code == 0
     assert run("trace", guid, "--json").read()["status"] == "sent"
     assert run("messages").code == 0
@@ -667,6 +667,9 @@ def test_a_restore_that_nobody_confirmed_changes_nothing(
         (("check", "/nonexistent/copy"), 1),
         (("check", "{there}"), 1),
         (("check", "{folder}"), 1),
+        (("check", "/nonexistent/\x1b[31m"), 1),
+        (("backup", "/nonexistent/\x1b[31m"), 1),
+        (("restore", "/nonexistent/\x1b[31m", "--yes"), 1),
     ],
 )
 def test_files_that_cannot_be_used_are_told(
