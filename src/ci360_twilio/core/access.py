@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hmac
+import math
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 
@@ -111,6 +112,8 @@ def _in_time(claims: Mapping[str, object], now: float, leeway: float = 60.0) -> 
     until, since = claims.get("exp"), claims.get("nbf")
     for claim in (until, since):
         if claim is not None and (isinstance(claim, bool) or not isinstance(claim, int | float)):
+            return False
+        if isinstance(claim, float) and not math.isfinite(claim):
             return False
     return (not isinstance(until, int | float) or until > now - leeway) and (
         not isinstance(since, int | float) or since <= now + leeway

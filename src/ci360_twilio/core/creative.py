@@ -74,7 +74,7 @@ _UNKNOWN = re.compile(r"(?P<name>[A-Z][A-Z0-9_]*)[ \t]*:[^;\n]*;")
 _GAP = re.compile(r";*[ \t]*(?:\n[ \t]*)?")
 """White space behind a directive; ``TO:...;;`` ends an empty directive on the same line."""
 _STRAY = re.compile(r"(?:[ \t]*;[ \t]*(?:\n[ \t]*)?)+")
-_LEADING = re.compile(r"(?:[ \t\ufeff]*\n)*[ \t\ufeff]*")
+_LEADING = re.compile(r"[\s\ufeff]*")
 _ENTITY = re.compile(r"&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});")
 _MERGE_TAG = re.compile(r"\{\{[^{}\n]*\}\}")
 _HTML = re.compile(r"<(?:!doctype\s+html|/?(?:html|head|body)\b)[^<>]*>", re.IGNORECASE)
@@ -146,7 +146,8 @@ def _normalise(text: str) -> str:
 def _character(entity: re.Match[str]) -> str:
     """Give the character of an entity; a name that is none stays as it is."""
     if entity[0][1] == "#":
-        return html.unescape(entity[0])
+        # the standard drops control characters; here they are kept, to be refused
+        return html.unescape(entity[0]) or "\x00"
     return html5.get(entity[0][1:], entity[0])
 
 

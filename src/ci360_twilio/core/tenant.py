@@ -7,6 +7,7 @@ from typing import Literal, NewType
 from urllib.parse import urlsplit
 
 import msgspec
+import phonenumbers
 
 from ci360_twilio.errors import BadTenantId, Issue, TenantBroken
 
@@ -129,10 +130,14 @@ def _checked(doc: _Document, tenant_id: TenantId, hosts: tuple[str, ...]) -> Ten
         issues.append(Issue("twilio_api_key_sid", "needs twilio_api_key_secret, and the reverse"))
     if doc.retention_days is not None and not 0 < doc.retention_days <= 36_500:
         issues.append(Issue("retention_days", "must be over 0 and at most 36,500"))
-    if doc.default_region is not None and not re.fullmatch(r"[A-Za-z]{2}", doc.default_region):
-        issues.append(Issue("default_region", "must be a two-letter country code"))
-    if any(not key for key in (*(doc.api_keys or ()), *(doc.bearer_tokens or ()))):
-        issues.append(Issue("api_keys", "an empty key would let anybody in"))
+    region = doc.default_region
+    if region is not None and region.upper() not in phonenumbers.SUPPORTED_REGIONS:
+        issues.append(
+            Issue("default_region", "must be a country's two-letter code, such as US or GB")
+        )
+    for name, keys in (("api_keys", doc.api_keys), ("bearer_tokens", doc.bearer_tokens)):
+        if not all(keys or ()):
+            issues.append(Issue(name, "holds an empty one"))
     if doc.basic is not None and not (doc.basic.username and doc.basic.password):
         issues.append(Issue("basic", "needs a username and a password"))
     if doc.jwt is not None and not doc.jwt.key:
