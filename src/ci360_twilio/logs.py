@@ -96,7 +96,8 @@ class Log:
         head = {"at": datetime.now(UTC), "level": level}
         for event, fields in events:
             for observe in self.observers:
-                observe(event, fields)
+                with suppress(Exception):  # a metric that cannot be counted stops no work
+                    observe(event, fields)
             if LEVELS[level] >= self._level:
                 lines += _encode({**head, "event": event, **self._common, **fields}) + b"\n"
         if lines:

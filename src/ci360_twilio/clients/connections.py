@@ -101,6 +101,8 @@ class Connections:
             NoAnswer: something may have left, and no whole answer came.
         """
         until = time.monotonic() + timeout
+        if timeout <= 0:
+            raise NotConnected("connect_timeout")
         connection = self._take() or self._connect(until)
         try:
             connection.sock.settimeout(_left(until))
@@ -163,6 +165,8 @@ class Connections:
     def _connect(self, until: float) -> http.client.HTTPConnection:
         try:
             connection = self._make(min(CONNECT_SECONDS, _left(until)))
+        except TimeoutError as exc:
+            raise NotConnected("connect_timeout") from exc
         except ValueError as exc:
             raise NotConnected("proxy") from exc  # HTTPS_PROXY is no address
         try:

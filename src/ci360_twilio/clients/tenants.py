@@ -18,6 +18,9 @@ from ci360_twilio.errors import (
 
 UNKNOWN_SECONDS = 30.0
 """How long an unknown tenant, or a broken document, is remembered."""
+OUTAGE_SECONDS = 3.0
+"""How long a store that could not be asked is not asked again for the same tenant: every question
+may take seconds, and other tenants' events wait behind it."""
 REREAD_SECONDS = 5.0
 """At most one re-read of a tenant's document in this time."""
 MAX_CACHED = 10_000
@@ -136,7 +139,7 @@ def _secrets_client(region: str | None) -> Any:
 
 
 class _Cached(NamedTuple):
-    answer: Tenant | TenantUnknown | TenantBroken
+    answer: Tenant | TenantUnknown | TenantBroken | TenantUnavailable
     read_at: float
 
 
@@ -188,17 +191,17 @@ class CachedTenants:
         return self.get(tenant_id)
 
     def _is_old(self, cached: _Cached) -> bool:
-        bad = min(UNKNOWN_SECONDS, self._seconds)
-        most = self._seconds if isinstance(cached.answer, Tenant) else bad
+        most = self._seconds
+        if isinstance(cached.answer, TenantUnavailable):
+            most = min(OUTAGE_SECONDS, most)
+        elif not isinstance(cached.answer, Tenant):
+            most = min(UNKNOWN_SECONDS, most)
         return self._clock() - cached.read_at > most
 
     def _renew(self, tenant_id: TenantId, old: _Cached | None) -> _Cached:
         """Read and remember; while the store is down a good document stays in use."""
-        try:
-            answer = self._read(tenant_id)
-        except TenantUnavailable:
-            if old is None or not isinstance(old.answer, Tenant):
-                raise
+        answer = self._read(tenant_id)
+        if isinstance(answer, TenantUnavailable) and old and isinstance(old.answer, Tenant):
             answer = old.answer
         fresh = _Cached(answer, self._clock())
         with self._lock:
@@ -209,8 +212,10 @@ class CachedTenants:
                 self._reread_at.pop(forgotten, None)
         return fresh
 
-    def _read(self, tenant_id: TenantId) -> Tenant | TenantUnknown | TenantBroken:
+    def _read(
+        self, tenant_id: TenantId
+    ) -> Tenant | TenantUnknown | TenantBroken | TenantUnavailable:
         try:
             return parse_tenant(self._documents.read(tenant_id), tenant_id, self._hosts)
-        except (TenantUnknown, TenantBroken) as exc:
-            return exc
+        except (TenantUnknown, TenantBroken, TenantUnavailable) as exc:
+            return exc.with_traceback(None)

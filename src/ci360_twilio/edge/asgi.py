@@ -57,7 +57,11 @@ class Gatherer:
             batch = [self._waiting.popleft() for _ in range(size)]
             requests = [request for request, _ in batch]
             self._bytes -= sum(len(request.body) for request in requests)
-            responses = await loop.run_in_executor(self._thread, self._work, requests)
+            try:
+                responses = await loop.run_in_executor(self._thread, self._work, requests)
+            except Exception:  # noqa: BLE001 - the next batch must still be taken
+                words = "The event could not be taken just now."
+                responses = [failure(503, "unavailable", words, r.request_id) for r in requests]
             for (_, answer), response in zip(batch, responses, strict=True):
                 if not answer.done():  # its caller may have gone away
                     answer.set_result(response)

@@ -74,7 +74,11 @@ class Worker:
         """Write what came back and begin what goes out in one commit; then look for more."""
         going = [self._claimed.popleft() for _ in range(min(self._free, len(self._claimed)))]
         if going or self._unrecorded:
-            begun = self._sending.begin(going, self._unrecorded)
+            try:
+                begun = self._sending.begin(going, self._unrecorded)
+            except LedgerUnavailable:
+                self._claimed.extendleft(reversed(going))
+                raise
             self._unrecorded = []
             self._free -= len(begun)
             for one in begun:

@@ -101,6 +101,8 @@ class Sending:
         now = self._clock()
         lease = Lease(token=secrets.token_hex(8), until=now + self._lease)
         claimed = self._ledger.claim(now=now, lease=lease, limit=limit, keys=keys)
+        if claimed.entries:
+            self._log.debug("entries.claimed", entries=len(claimed.entries), lease=lease.token)
         self._log.info_many(
             (ENTRY_SWEPT, _ids(entry) | {"decision": entry.status, "reason": entry.reason})
             for entry in claimed.swept

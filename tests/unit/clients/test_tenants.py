@@ -16,6 +16,7 @@ import pytest
 
 from ci360_twilio.clients.tenants import (
     MAX_CACHED,
+    OUTAGE_SECONDS,
     REREAD_SECONDS,
     UNKNOWN_SECONDS,
     CachedTenants,
@@ -192,12 +193,17 @@ def test_while_the_store_is_down_an_old_unknown_is_no_answer(
         tenants.get(TenantId("stranger"))
 
 
-def test_a_store_that_is_down_is_not_remembered(tenants: CachedTenants, shelf: Shelf) -> None:
-    """The next caller finds it up again."""
+def test_a_store_that_is_down_is_asked_again_after_seconds(
+    tenants: CachedTenants, shelf: Shelf, seconds: Seconds
+) -> None:
+    """Not by each caller, since an answer may take long and others wait behind it."""
     shelf.away = True
-    with pytest.raises(TenantUnavailable):
-        tenants.get(ID)
+    for _ in range(5):
+        with pytest.raises(TenantUnavailable):
+            tenants.get(ID)
+    assert len(shelf.reads) == 1
     shelf.away = False
+    seconds.now += OUTAGE_SECONDS + 0.1
     assert tenants.get(ID).account == ACCOUNT
 
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from ci360_twilio import __version__
+from ci360_twilio.edge.cli.screen import printable
 from ci360_twilio.errors import ConnectorError, SettingsError
 
 
@@ -70,12 +71,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     try:
         return int(options.run(options))
-    except SettingsError as exc:
-        print(f"ci360-twilio: {exc.message}", file=sys.stderr)
-        return 2
     except ConnectorError as exc:
-        print(f"ci360-twilio: {exc.message}", file=sys.stderr)
-        return 1
+        words = "\n".join(map(printable, exc.message.split("\n")))
+        print(f"ci360-twilio: {words}", file=sys.stderr)
+        return 2 if isinstance(exc, SettingsError) else 1
     except BrokenPipeError:
         # the reader (head, less) has gone; keep the interpreter from complaining at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

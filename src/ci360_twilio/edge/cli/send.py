@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 from ci360_twilio.core.entry import Status
-from ci360_twilio.edge.cli.screen import printable
+from ci360_twilio.edge.cli.screen import print_json, printable
 from ci360_twilio.edge.cli.serve import make_log
 from ci360_twilio.edge.http import respond
 from ci360_twilio.edge.now import send_now
@@ -55,7 +56,7 @@ def _send(options: argparse.Namespace) -> int:
     finally:
         parts.close()
     if options.json:
-        sys.stdout.write(respond(answer, "send").body.decode() + "\n")
+        print_json(json.loads(respond(answer, "send").body))
     elif isinstance(answer, Accepted):
         again = " (the event was known)" if answer.duplicate else ""
         reason = f": {answer.entry.reason}" if answer.entry.reason else ""
