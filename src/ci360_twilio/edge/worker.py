@@ -20,8 +20,8 @@ from ci360_twilio.wiring import Parts, utc_now
 
 IDLE_SECONDS = 0.1
 """How often an idle worker looks for what is due."""
-CLAIM_AT_ONCE = 25
-"""Entries claimed in one go: while more are fetched, what has come back would wait."""
+AT_ONCE = 16
+"""Entries claimed, begun and recorded in one commit: a server that accepts waits behind it."""
 HOUSEKEEPING_SECONDS = 30.0
 BACKOFF_SECONDS = 1.0
 """How long a worker waits after the ledger failed."""
@@ -72,14 +72,16 @@ class Worker:
 
     def _round(self) -> None:
         """Write what came back and begin what goes out in one commit; then look for more."""
-        going = [self._claimed.popleft() for _ in range(min(self._free, len(self._claimed)))]
-        if going or self._unrecorded:
+        size = min(self._free, len(self._claimed), AT_ONCE)
+        going = [self._claimed.popleft() for _ in range(size)]
+        back = self._unrecorded[:AT_ONCE]
+        if going or back:
             try:
-                begun = self._sending.begin(going, self._unrecorded)
+                begun = self._sending.begin(going, back)
             except LedgerUnavailable:
                 self._claimed.extendleft(reversed(going))
                 raise
-            self._unrecorded = []
+            del self._unrecorded[: len(back)]
             self._free -= len(begun)
             for one in begun:
                 self._going.put(one)
@@ -87,12 +89,12 @@ class Worker:
             self._claim()
         if time.monotonic() >= self._next_housekeeping:
             self._keep_house(utc_now())
-        if not (self._free and self._claimed):
+        if not (self._unrecorded or (self._free and self._claimed)):
             self._gather()
 
     def _claim(self) -> None:
         """Claim ahead, so that a connection that gets free need not wait for it."""
-        found = self._sending.claim(min(self._most, CLAIM_AT_ONCE))
+        found = self._sending.claim(min(self._most, AT_ONCE))
         self._claimed.extend(found)
         if not found:
             self._next_claim = time.monotonic() + IDLE_SECONDS

@@ -8,6 +8,7 @@ import stat
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from contextlib import closing, suppress
 from datetime import datetime, timedelta
@@ -42,8 +43,8 @@ def claim(store: SqliteStore, now: datetime) -> list[Entry]:
 
 
 def names(folder: Path) -> list[str]:
-    """List a folder, without the empty file by whose lock processes take turns."""
-    return sorted(file.name for file in folder.iterdir() if not file.name.endswith("-turn"))
+    """List a folder."""
+    return sorted(file.name for file in folder.iterdir())
 
 
 def mode(path: Path) -> int:
@@ -118,6 +119,28 @@ def test_a_backup_of_a_ledger_in_use_is_consistent(
     finally:
         stop.set()
         thread.join()
+
+
+def test_a_backup_that_begins_at_rest_is_sound_when_a_process_starts_meanwhile(
+    entry: Make, open_store: Open, path: Path, target: Path
+) -> None:
+    """Nobody has the ledger open when it begins; somebody opens, writes and closes it meanwhile."""
+    words = (("field", "x" * 2000),)
+    store = open_store()
+    store.insert_many([entry(f"g{n}", problems=words) for n in range(15_000)])
+    store.close()
+    thread = threading.Thread(target=backup, args=(path, target))
+    thread.start()
+    while thread.is_alive() and not target.exists():
+        time.sleep(0.0005)
+    held = Fact(kind=Kind.HELD, at=entry().created_at, reason="because")
+    for turn in range(3):
+        with closing(reopened(path)) as other:
+            other.insert_many([entry(f"{turn}-{n}", problems=words) for n in range(100)])
+            other.record_many([(entry(f"g{n}").key, held) for n in range(turn, 15_000, 150)])
+    thread.join()
+    assert check(target).problems == ()
+    assert check(target).entries >= 15_000
 
 
 def test_a_backup_overwrites_nothing(
@@ -251,6 +274,16 @@ def test_an_entry_that_cannot_be_read_is_found(
     found = check(path)
     assert found.entries == 2
     assert len(found.problems) == 1
+
+
+def test_a_key_that_cannot_be_read_is_found(entry: Make, open_store: Open, path: Path) -> None:
+    """A wrong byte in a column is damage as much as one within an entry."""
+    store = open_store()
+    store.insert_many([entry("a"), entry("b")])
+    store.close()
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute("UPDATE entries SET guid = CAST(x'ff61' AS TEXT) WHERE guid = 'a'")
+    assert len(check(path).problems) == 1
 
 
 @pytest.mark.parametrize(
@@ -572,6 +605,67 @@ def test_a_damaged_ledger_can_be_replaced_by_its_backup(
     assert kept.stat().st_size == len(damaged)
     assert check(path).problems == ()
     assert len(guids(open_store())) == 50
+
+
+def test_a_restore_does_not_mix_in_what_a_deleted_ledger_left(
+    entry: Make, open_store: Open, path: Path, target: Path, now: datetime
+) -> None:
+    """Somebody removed the file after a crash; its WAL still lies there and belongs to nothing."""
+    store = open_store()
+    store.insert_many([entry("saved")])
+    backup(path, target)
+    store.insert_many([entry(f"lost-{n}") for n in range(99)])
+    wal = path.with_name(f"{path.name}-wal")
+    left = wal.read_bytes()
+    store.close()
+    path.unlink()
+    wal.write_bytes(left)
+    restore(target, path, hash_key=HASH_KEY, now=now)
+    assert guids(open_store()) == {"saved"}
+    assert open_store().summary(now).paused
+
+
+def test_a_ledger_that_was_damaged_under_an_open_process_is_replaced_under_it(
+    entry: Make, open_store: Open, path: Path, target: Path, now: datetime
+) -> None:
+    """It goes on with the restored one, without a restart."""
+    store = open_store()
+    store.insert_many([entry(f"g{n}") for n in range(50)])
+    backup(path, target)
+    store.close()
+    with pytest.raises(LedgerUnavailable):
+        path.write_bytes(b"\xff" * path.stat().st_size)
+        store.find(Query())
+    restore(target, path, hash_key=HASH_KEY, now=now)
+    assert len(guids(store)) == 50
+    assert store.summary(now).paused
+    assert claim(store, now) == []
+
+
+def test_what_may_not_be_read_or_written_is_told_of(
+    entry: Make, unprivileged: Path, now: datetime
+) -> None:
+    """A folder that is closed, or only readable, is no reason for another error than ours."""
+    path, target = unprivileged / "data" / "ledger.db", unprivileged / "backups" / "backup.db"
+    target.parent.mkdir()
+    with closing(reopened(path)) as store:
+        store.insert_many([entry()])
+        backup(path, target)
+    for folder, permissions in ((path.parent, 0o000), (target.parent, 0o000), (path.parent, 0o500)):
+        folder.chmod(permissions)
+        try:
+            with pytest.raises(LedgerUnavailable):
+                restore(target, path, hash_key=HASH_KEY, now=now)
+            if permissions == 0o000:
+                with pytest.raises(LedgerUnavailable):
+                    check(folder / ("ledger.db" if folder == path.parent else "backup.db"))
+                with pytest.raises(LedgerUnavailable):
+                    backup(path, target.with_name("another.db"))
+        finally:
+            folder.chmod(0o700)
+    with closing(reopened(path)) as store:
+        assert guids(store) == {"g1"}
+        assert not store.summary(now).paused
 
 
 def test_a_second_restore_overwrites_nothing_that_the_first_kept(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import gc
 import os
 import resource
 import signal
@@ -13,6 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -39,8 +41,8 @@ def mode(path: Path) -> int:
 
 
 def names(folder: Path) -> list[str]:
-    """List a folder, without the empty file by whose lock processes take turns."""
-    return sorted(file.name for file in folder.iterdir() if not file.name.endswith("-turn"))
+    """List a folder."""
+    return sorted(file.name for file in folder.iterdir())
 
 
 def lease(now: datetime) -> Lease:
@@ -502,8 +504,9 @@ def test_a_process_that_keeps_its_turn_keeps_nobody_out(
     """Processes take turns by a lock of their own; only SQLite's lock is waited for to the end."""
     store = open_store(busy_seconds=0.2)
     with ExitStack() as stack:
-        for file in path.parent.glob("*-turn"):
-            fcntl.flock(stack.enter_context(file.open("wb")), fcntl.LOCK_EX)
+        turn = os.open(path.parent, os.O_RDONLY)
+        stack.callback(os.close, turn)
+        fcntl.flock(turn, fcntl.LOCK_EX)
         assert store.insert_many([entry()])[0].created
 
 
@@ -590,6 +593,18 @@ def test_a_write_that_breaks_off_leaves_nothing_and_comes_back(
         assert db.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
 
 
+def test_a_purge_that_cannot_be_folded_in_is_our_error(
+    entry: Make, open_store: Open, path: Path, now: datetime
+) -> None:
+    """Whatever the disk refuses, and whenever: the caller knows one kind of error."""
+    store = open_store()
+    store.insert_many([entry(f"g{n}", problems=(("f", "x" * 900),)) for n in range(300)])
+    with files_limited_to(4096), pytest.raises(LedgerUnavailable):
+        store._file.fold()
+    store._file.fold()
+    assert store.summary(now).due == 300
+
+
 def test_a_full_disk_still_lets_answers_be_recorded_again(
     entry: Make, open_store: Open, path: Path, now: datetime
 ) -> None:
@@ -673,19 +688,20 @@ def test_a_replaced_ledger_is_opened_anew(
     assert [bool(act(store)) for store, act in zip(stores, acts, strict=True)] == [True] * 5
 
 
+@pytest.mark.parametrize("has_written", [True, False])
 def test_a_replaced_ledger_is_not_mixed_with_the_old_one(
-    entry: Make, open_store: Open, path: Path
+    entry: Make, open_store: Open, path: Path, has_written: bool
 ) -> None:
     """The old one's WAL still lies there; it must not be read into the new file unnoticed."""
-    store = open_store()
-    store.insert_many([entry("old")])
+    writer, idle = open_store(), open_store()
+    writer.insert_many([entry("old")])
     sound_copy(path, of=[entry("new")]).replace(path)
+    store = writer if has_written else idle
     try:
         store.insert_many([entry("next")])
     except LedgerUnavailable:
         return  # refusing is as good: a person then looks
-    guids = {one.guid for one in open_store().find(Query())}
-    assert guids == {"new", "next"}
+    assert {one.guid for one in store.find(Query())} == {"new", "next"}
 
 
 def test_a_folder_that_was_closed_to_us_is_unavailable(entry: Make, unprivileged: Path) -> None:
@@ -761,6 +777,57 @@ def test_processes_may_make_the_ledger_at_one_moment(tmp_path: Path) -> None:
     assert errors == [""] * 4
     assert {len(keys) for keys in answers} == {1}
     assert {name for path in paths for name in names(path.parent)} == {"ledger.db", "ledger.db.key"}
+
+
+TRY_TO_WRITE = """
+import sqlite3, sys
+db = sqlite3.connect(sys.argv[1], timeout=0, isolation_level=None)
+try:
+    db.execute("BEGIN IMMEDIATE")
+except sqlite3.OperationalError as exc:
+    print(exc.sqlite_errorname)
+"""
+
+
+def test_opening_the_ledger_again_in_one_process_gives_up_no_lock(
+    entry: Make, open_store: Open, path: Path
+) -> None:
+    """POSIX drops a process's locks on a file when it closes any descriptor of it."""
+    store = open_store()
+    writer(store).execute("BEGIN IMMEDIATE")
+    open_store().close()
+    command = [sys.executable, "-c", TRY_TO_WRITE, str(path)]
+    tried = subprocess.run(command, capture_output=True, check=True, text=True)
+    writer(store).execute("ROLLBACK")
+    assert tried.stdout.strip() == "SQLITE_BUSY"
+
+
+def test_reading_goes_on_while_writes_fail(entry: Make, open_store: Open, now: datetime) -> None:
+    """A failed write closes the connections: readers open them again, once and not each for itself."""
+    store = open_store()
+    store.insert_many([entry()])
+    stop = threading.Event()
+
+    def read(_: int) -> set[int]:
+        return {store.summary(now).due for _ in iter(stop.is_set, True)}
+
+    def write() -> None:
+        for number in range(150):
+            store.probe()
+            writer(store).execute("PRAGMA query_only = ON")
+            with pytest.raises(LedgerUnavailable):
+                store.insert_many([entry(f"g{number}")])
+        stop.set()
+
+    before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - links, not files
+    with ThreadPoolExecutor(5) as pool:
+        readers = [pool.submit(read, number) for number in range(4)]
+        pool.submit(write).result()
+        seen = [reader.result() for reader in readers]
+    assert seen == [{1}] * 4
+    store.probe()
+    gc.collect()
+    assert len(os.listdir("/proc/self/fd")) <= before  # noqa: PTH208
 
 
 # What is deleted is gone
