@@ -20,8 +20,10 @@ from ci360_twilio.wiring import Parts, utc_now
 
 IDLE_SECONDS = 0.1
 """How often an idle worker looks for what is due."""
-AT_ONCE = 16
+AT_ONCE = 32
 """Entries claimed, begun and recorded in one commit: a server that accepts waits behind it."""
+GATHER_SECONDS = 0.002
+"""How long results are gathered, so that one commit serves several."""
 HOUSEKEEPING_SECONDS = 30.0
 BACKOFF_SECONDS = 1.0
 """How long a worker waits after the ledger failed."""
@@ -105,6 +107,7 @@ class Worker:
             self._take(self._done.get(timeout=IDLE_SECONDS))
         except queue.Empty:
             return
+        time.sleep(GATHER_SECONDS)
         while True:
             try:
                 self._take(self._done.get_nowait())
