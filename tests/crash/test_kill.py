@@ -21,6 +21,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from datetime import datetime, timedelta
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any, Protocol
@@ -31,7 +32,7 @@ from ci360_twilio.core.entry import Entry, Status, sweep
 from ci360_twilio.flow.accept import Accepted, Arrival
 from ci360_twilio.flow.send import Sending
 from ci360_twilio.ports import Query
-from ci360_twilio.stores.backup import check
+from ci360_twilio.stores.backup import backup, check
 from ci360_twilio.twin.events import outbound_body
 from ci360_twilio.twin.faults import FaultPlan
 from ci360_twilio.twin.server import TwinServer
@@ -113,11 +114,16 @@ class Process:
 
     def wait_until(self, event: str, times: int = 1) -> None:
         """Wait for a line of its log."""
-        wait_for(lambda: len(self.told(event)) >= times or self._has_ended(), event)
+        wait_for(lambda: len(self.told(event)) >= times or self.has_ended(), event)
         assert len(self.told(event)) >= times, self.words
 
-    def _has_ended(self) -> bool:
+    def has_ended(self) -> bool:
+        """Tell whether it is over."""
         return self._process.poll() is not None
+
+    def wait(self) -> int:
+        """Wait for its end; give its exit code."""
+        return self._process.wait(PATIENCE)
 
     def kill(self) -> None:
         """Kill it, this very moment."""
@@ -135,7 +141,7 @@ class Process:
 
     def clear_away(self) -> None:
         """Leave nothing running."""
-        if not self._has_ended():
+        if not self.has_ended():
             self.kill()
         for pid in self.workers:
             with suppress(AssertionError):
@@ -174,7 +180,7 @@ def start(
 
 def number_of(index: int) -> str:
     """Give one of 300 fictional numbers."""
-    return f"+1{201 + index // 100}55501{index % 100:02}"
+    return f"+1{201 + index // 100 % 3}55501{index % 100:02}"
 
 
 def body_of(index: int, twilio: Twilio, guid: str = "") -> bytes:
@@ -188,9 +194,10 @@ def body_of(index: int, twilio: Twilio, guid: str = "") -> bytes:
     )
 
 
-def accept(parts: Parts, twilio: Twilio, number: int) -> None:
-    """Accept that many events, each for a recipient of its own."""
-    arrivals = [Arrival(body=body_of(index, twilio), trusted=True) for index in range(number)]
+def accept(parts: Parts, twilio: Twilio, number: int, *, first: int = 0) -> None:
+    """Accept that many events; up to 300 of them are each for a recipient of its own."""
+    bodies = [body_of(index, twilio) for index in range(first, first + number)]
+    arrivals = [Arrival(body=body, trusted=True) for body in bodies]
     answers = parts.acceptance.accept_many(arrivals)
     assert all(isinstance(one, Accepted) and not one.duplicate for one in answers)
 
@@ -524,3 +531,55 @@ def test_a_server_that_is_asked_to_end_drains_its_worker_and_then_ends(
     assert in_status(parts, Status.SENT) == len(twilio.twin.messages)
     assert list(tmp_path.glob("ci360-twilio-metrics-*")) == []
     assert code == 0, server.words[-1000:]
+
+
+# The restore
+
+
+def has_more_than(number: int, folder: Path) -> bool:
+    """Tell whether a restore has begun to keep the ledger as it was."""
+    return len(list(folder.glob("*.before-restore-*"))) > number
+
+
+def either(one: Callable[[], bool], other: Callable[[], bool]) -> bool:
+    """Tell whether one of two things is so."""
+    return one() or other()
+
+
+def is_past(moment: float) -> bool:
+    """Tell whether a moment of the monotonic clock has come."""
+    return time.monotonic() >= moment
+
+
+def test_a_restore_that_is_killed_leaves_one_ledger_or_the_other(
+    connector: Connect, twilio: Twilio, start: Callable[..., Process], tmp_path: Path
+) -> None:
+    """Whole and sound, and marked if it is the restored one; the next restore is not disturbed."""
+    parts, copy, ledger = connector(), tmp_path / "copy.db", tmp_path / "ledger.db"
+    staged = tmp_path / "ledger.db.restoring"
+    accept(parts, twilio, 2000)
+    backup(ledger, copy)
+    accept(parts, twilio, 2000, first=2000)
+    for turn in range(8):
+        before, kept = entries(parts), len(list(tmp_path.glob("*.before-restore-*")))
+        restore = start("ledger", "restore", str(copy), "--yes")
+        if (
+            turn % 2
+        ):  # while it makes its file, or when it has begun to put that in the other's place
+            sign: Callable[[], bool] = staged.exists
+        else:
+            sign = partial(has_more_than, kept, tmp_path)
+        wait_for(partial(either, sign, restore.has_ended), "the restore")
+        wait_for(partial(is_past, time.monotonic() + 0.008 * turn), "the moment to kill it")
+        restore.kill()
+        assert check(ledger).problems == ()
+        if len(entries(parts)) == 4000:
+            assert entries(parts) == before
+        else:
+            assert parts.store.summary(utc_now()).paused
+            assert Counter(one.status for one in entries(parts)) == {Status.UNKNOWN: 2000}
+            accept(parts, twilio, 2000, first=2000)
+    last = start("ledger", "restore", str(copy), "--yes")
+    assert last.wait() == 0, last.words[-1000:]
+    assert Counter(one.status for one in entries(parts)) == {Status.UNKNOWN: 2000}
+    assert list(tmp_path.glob("*.restoring*")) == []
