@@ -510,6 +510,19 @@ def test_a_killed_worker_is_started_again(
     assert [line["code"] for line in server.told("worker.ended")] == [-signal.SIGKILL]
 
 
+def test_a_server_that_is_asked_to_end_while_its_worker_is_down_ends(
+    twilio: Twilio, start: Callable[..., Process]
+) -> None:
+    """It starts no other one, and waits for none."""
+    server, _ = serve(start)
+    server.wait_until("worker.running")
+    [pid] = server.workers
+    os.kill(pid, signal.SIGKILL)
+    server.wait_until("worker.ended")
+    assert server.ask_to_end() == 0, server.words[-1000:]
+    assert server.workers == [pid]
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_server_that_is_asked_to_end_drains_its_worker_and_then_ends(
     connector: Connect,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 
@@ -14,7 +14,7 @@ import msgspec
 from ci360_twilio.core.entry import Entry
 from ci360_twilio.errors import LedgerUnavailable, LedgerUnusable
 from ci360_twilio.stores.sqlite import SqliteStore, columns
-from ci360_twilio.stores.sqlite_file import APPLICATION_ID, SCHEMA, SqliteFile, unavailable
+from ci360_twilio.stores.sqlite_file import APPLICATION_ID, SCHEMA, SqliteFile, is_busy, unavailable
 
 
 class Findings(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,7 +33,7 @@ def backup(ledger: Path, target: Path) -> None:
         LedgerUnavailable: the ledger cannot be read, or the target exists or cannot be written.
     """
     _require(ledger)
-    with _reported(), closing(_open(ledger)) as source, _new(target) as copy:
+    with _reported(), closing(_open(ledger, "mode=ro")) as source, _new(target) as copy:
         source.backup(copy)
         copy.execute("PRAGMA journal_mode = DELETE")  # one file, readable where nothing is writable
 
@@ -54,15 +54,16 @@ def restore(source: Path, ledger: Path, *, hash_key: bytes, now: datetime) -> Pa
     findings = check(source)
     if findings.problems:
         raise LedgerUnusable(f"The backup cannot be used: {findings.problems[0]}.")
-    ledger.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    kept = _free_name(ledger.with_name(f"{ledger.name}.before-restore-{now:%Y%m%dT%H%M%SZ}"))
     staged = ledger.with_name(f"{ledger.name}.restoring")
     try:
+        ledger.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        kept = _free_name(ledger.with_name(f"{ledger.name}.before-restore-{now:%Y%m%dT%H%M%SZ}"))
         _remove(staged)
         backup(source, staged)
         with closing(SqliteStore(staged, hash_key=hash_key)) as store:
             store.mark_restored(now)
         if not ledger.exists():
+            _remove(ledger)  # a WAL without its file belongs to nothing
             staged.replace(ledger)
             return None
         if check(ledger).problems:
@@ -70,8 +71,11 @@ def restore(source: Path, ledger: Path, *, hash_key: bytes, now: datetime) -> Pa
         else:
             _swap(staged, ledger, kept)
         return kept
+    except OSError as exc:
+        raise LedgerUnavailable(f"A file cannot be read or written: {exc.strerror}.") from exc
     finally:
-        _remove(staged)
+        with suppress(OSError):
+            _remove(staged)
 
 
 def _swap(staged: Path, ledger: Path, kept: Path) -> None:
@@ -108,7 +112,9 @@ def check(ledger: Path) -> Findings:
     _require(ledger)
     problems: list[str] = []
     try:
-        with closing(_open(ledger)) as db:
+        # at rest, nothing is to be left beside it
+        at_rest = not ledger.with_name(f"{ledger.name}-wal").exists()
+        with closing(_open(ledger, "immutable=1" if at_rest else "mode=ro")) as db:
             version = int(db.execute("PRAGMA user_version").fetchone()[0])
             if db.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
                 words = "the file holds no ledger"
@@ -121,9 +127,9 @@ def check(ledger: Path) -> Findings:
             if broken:
                 problems.append(f"{broken} entries cannot be read")
             tombstones = db.execute("SELECT count(*) FROM tombstones").fetchone()[0]
-    except sqlite3.OperationalError as exc:
-        raise unavailable(exc) from exc
     except sqlite3.DatabaseError as exc:
+        if is_busy(exc):
+            raise unavailable(exc) from exc
         name = getattr(exc, "sqlite_errorname", "SQLITE_ERROR")
         words = f"the file is damaged or no ledger ({name})"
         return Findings(entries=0, tombstones=0, schema=0, problems=(words,))
@@ -161,14 +167,15 @@ def _free_name(path: Path) -> Path:
 
 
 def _require(path: Path) -> None:
-    if not path.is_file():
+    try:
+        found = path.is_file()
+    except OSError as exc:
+        raise LedgerUnavailable(f"{path} cannot be looked at: {exc.strerror}.") from exc
+    if not found:
         raise LedgerUnavailable(f"There is no ledger at {path}.")
 
 
-def _open(path: Path) -> sqlite3.Connection:
-    """Open for reading; a file at rest without leaving anything beside it."""
-    at_rest = not path.with_name(f"{path.name}-wal").exists()
-    mode = "immutable=1" if at_rest else "mode=ro"
+def _open(path: Path, mode: str) -> sqlite3.Connection:
     return sqlite3.connect(f"{path.resolve().as_uri()}?{mode}", uri=True)
 
 

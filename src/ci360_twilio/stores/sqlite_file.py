@@ -17,7 +17,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, nullcontext, suppress
+from contextlib import closing, contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
@@ -116,25 +116,25 @@ class SqliteFile:
                         yield db
                     self._wal = _inode_of(self._wal_path)
                 except sqlite3.Error as exc:
-                    if not _is_busy(exc):
+                    if not is_busy(exc):
                         with self._read_lock:
                             self._close()
                     raise
 
     def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Run ``work`` on what is committed."""
-        with self._lock if not self._is_current() else nullcontext():
+        while True:
             if not self._is_current():
-                self._ready()
+                with self._lock:
+                    self._ready()
             with self._read_lock:
-                if self._reader is None:
-                    raise LedgerUnavailable("The ledger is closed.")
-                with _reported():
-                    return work(self._reader)
+                if self._reader is not None:  # a write that failed just now may have closed it
+                    with _reported():
+                        return work(self._reader)
 
     def fold(self) -> None:
         """Write the WAL into the file and cut it to nothing, unless somebody is reading it."""
-        with self._lock:
+        with self._lock, _reported():
             self._ready().execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def close(self) -> None:
@@ -154,6 +154,7 @@ class SqliteFile:
                     self._refuse_foreign()
                     self._writer, self._reader = self._connect(), self._connect()
                     self._migrate(self._writer)
+                    self._wal = _inode_of(self._wal_path)
             except BaseException:
                 self._close()
                 raise
@@ -227,7 +228,7 @@ class SqliteFile:
                 try:
                     db.execute("BEGIN IMMEDIATE")
                 except sqlite3.OperationalError as exc:
-                    if not _is_busy(exc) or time.monotonic() > until:
+                    if not is_busy(exc) or time.monotonic() > until:
                         raise
                     _wait_a_moment()
                 else:
@@ -367,7 +368,8 @@ def _commit(db: sqlite3.Connection) -> Iterator[None]:
         raise
 
 
-def _is_busy(exc: sqlite3.Error) -> bool:
+def is_busy(exc: sqlite3.Error) -> bool:
+    """Tell whether another process was at the file, and nothing is wrong with it."""
     return _name(exc).startswith(("SQLITE_BUSY", "SQLITE_LOCKED"))
 
 
