@@ -110,11 +110,18 @@ def check(ledger: Path) -> Findings:
         LedgerUnavailable: there is no such file, or it cannot be read.
     """
     _require(ledger)
+    if not ledger.with_name(f"{ledger.name}-wal").exists():
+        found = _look(ledger, "immutable=1")  # at rest, nothing is to be left beside it
+        if not found.problems:
+            return found
+    # in use, or somebody began to use it while it was looked at without locks
+    return _look(ledger, "mode=ro")
+
+
+def _look(ledger: Path, mode: str) -> Findings:
     problems: list[str] = []
     try:
-        # at rest, nothing is to be left beside it
-        at_rest = not ledger.with_name(f"{ledger.name}-wal").exists()
-        with closing(_open(ledger, "immutable=1" if at_rest else "mode=ro")) as db:
+        with closing(_open(ledger, mode)) as db:
             version = int(db.execute("PRAGMA user_version").fetchone()[0])
             if db.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
                 words = "the file holds no ledger"
