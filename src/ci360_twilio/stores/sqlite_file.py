@@ -90,6 +90,7 @@ class SqliteFile:
         self._reader: sqlite3.Connection | None = None
         self._wal_path = path.with_name(f"{path.name}-wal")
         self._inode = self._wal = 0
+        self._has_turn = False
         self._turns = -1
         """The folder, whose lock is the turn; see :meth:`_begin`."""
         with self._lock:
@@ -237,14 +238,19 @@ class SqliteFile:
     @contextmanager
     def _turn(self, until: float) -> Iterator[None]:
         """Hold the turn; after ``until`` go on without, since SQLite's lock is what counts."""
+        if self._has_turn:  # while the file is opened, which migrates it
+            yield
+            return
         while time.monotonic() < until:
             with suppress(BlockingIOError):
                 fcntl.flock(self._turns, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
             _wait_a_moment()
+        self._has_turn = True
         try:
             yield
         finally:
+            self._has_turn = False
             fcntl.flock(self._turns, fcntl.LOCK_UN)
 
     def _is_current(self) -> bool:
