@@ -135,9 +135,9 @@ def _look(ledger: Path, mode: str) -> Findings:
                 problems.append(f"{broken} entries cannot be read")
             tombstones = db.execute("SELECT count(*) FROM tombstones").fetchone()[0]
     except sqlite3.DatabaseError as exc:
-        if is_busy(exc):
-            raise unavailable(exc) from exc
         name = getattr(exc, "sqlite_errorname", "SQLITE_ERROR")
+        if is_busy(exc) or name.startswith(_OUT_OF_REACH):
+            raise unavailable(exc) from exc
         words = f"the file is damaged or no ledger ({name})"
         return Findings(entries=0, tombstones=0, schema=0, problems=(words,))
     return Findings(
@@ -160,6 +160,8 @@ def _decode_all(db: sqlite3.Connection) -> tuple[int, int]:
     return entries, broken
 
 
+_OUT_OF_REACH = ("SQLITE_CANTOPEN", "SQLITE_IOERR", "SQLITE_READONLY", "SQLITE_PERM")
+"""Errors that say nothing of what the file holds."""
 _SUFFIXES = ("", "-wal", "-shm", "-journal")
 
 

@@ -186,6 +186,7 @@ class SqliteFile:
     def _refuse_foreign(self) -> None:
         """Refuse another program's database, before anything is changed in it."""
         with closing(sqlite3.connect(self._path, timeout=self._busy)) as db:
+            db.execute("BEGIN")  # both are read of one moment: the file may be in the making
             mark = db.execute("PRAGMA application_id").fetchone()[0]
             tables = db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
         if mark != APPLICATION_ID and (mark or tables):

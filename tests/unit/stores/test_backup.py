@@ -361,6 +361,57 @@ def test_a_ledger_that_is_locked_is_not_called_damaged(
             check(path)
 
 
+def test_a_file_that_may_not_be_read_is_not_called_damaged(
+    entry: Make, unprivileged: Path, now: datetime
+) -> None:
+    """It is somebody else's; neither a backup nor the ledger is to be given up for that."""
+    path, target = unprivileged / "ledger.db", unprivileged / "backup.db"
+    with closing(reopened(path)) as store:
+        store.insert_many([entry()])
+        backup(path, target)
+    for file in (path, target):
+        file.chmod(0o000)
+        try:
+            with pytest.raises(LedgerUnavailable) as raised:
+                check(file)
+            assert not isinstance(raised.value, LedgerUnusable)
+            with pytest.raises(LedgerUnavailable) as raised:
+                restore(target, path, hash_key=HASH_KEY, now=now)
+            assert not isinstance(raised.value, LedgerUnusable)
+        finally:
+            file.chmod(0o600)
+    assert names(unprivileged) == ["backup.db", "ledger.db"]
+
+
+def test_a_ledger_is_not_called_damaged_while_processes_open_and_close_it(
+    entry: Make, open_store: Open, path: Path
+) -> None:
+    """A check that begins at rest may see a process start, write and end."""
+    words = (("field", "x" * 2000),)
+    store = open_store()
+    store.insert_many([entry(f"g{n}", problems=words) for n in range(6_000)])
+    store.close()
+    stop, found = threading.Event(), list[Findings]()
+
+    def look() -> None:
+        while not stop.is_set():
+            found.append(check(path))
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    held = Fact(kind=Kind.HELD, at=entry().created_at, reason="because")
+    for turn in range(8):
+        seen = len(found)
+        while len(found) == seen and thread.is_alive():  # then the next one begins, at rest
+            time.sleep(0.0005)
+        with closing(reopened(path)) as other:
+            other.insert_many([entry(f"{turn}-{n}", problems=words) for n in range(100)])
+            other.record_many([(entry(f"g{n}").key, held) for n in range(turn, 6_000, 100)])
+    stop.set()
+    thread.join()
+    assert {problem for one in found for problem in one.problems} == set()
+
+
 # restore
 
 
