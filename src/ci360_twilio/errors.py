@@ -4,6 +4,7 @@
 
     ConnectorError
     ├── SettingsError                  before start: the settings do not add up
+    ├── NotKnown                       the ledger has nothing of what was asked for
     ├── BeforeSending                  no byte has left for Twilio
     │   ├── NotJson                    400  the body is not one JSON object
     │   ├── BadTenantId                400
@@ -87,6 +88,12 @@ class SettingsError(ConnectorError):
     """The settings are wrong; every problem is listed."""
 
     code = "settings"
+
+
+class NotKnown(ConnectorError):
+    """The ledger has nothing, or too much, under the name that was asked for."""
+
+    code, http_status = "not_known", 404
 
 
 class BeforeSending(ConnectorError):

@@ -131,6 +131,8 @@ def hash_key_of(settings: Settings, path: Path) -> bytes:
             descriptor = os.open(made, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
             with os.fdopen(descriptor, "w") as file:
                 file.write(secrets.token_hex(32))
+                file.flush()
+                os.fsync(descriptor)
             try:
                 os.link(made, beside)  # the first of several processes wins
             except FileExistsError:

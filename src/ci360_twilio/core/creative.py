@@ -174,12 +174,11 @@ class _Reader:
         self.problems: list[Problem] = []
 
     def read(self) -> Creative:
-        leading = _LEADING.match(self.text)
-        self.at = leading.end() if leading else 0
+        self.at = _past(_LEADING, self.text, 0)
         while self._directive():
             pass
-        if _UNKNOWN.match(self.text, self.at):
-            self._unknown_directive()
+        if unknown := _UNKNOWN.match(self.text, self.at):
+            self._unknown_directive(unknown)
         body = self.text[self.at :]
         start = self.at + len(body) - len(body.lstrip())
         body = body.strip()
@@ -219,8 +218,7 @@ class _Reader:
             self._not_terminated(known)
             return False
         self._keep(name, value, known)
-        gap = _GAP.match(text, end + 1)
-        self.at = gap.end() if gap else end + 1
+        self.at = _past(_GAP, text, end + 1)
         return not text.startswith("\n", self.at)  # a blank line ends the directives
 
     def _keep(self, name: Directive, value: str, known: re.Match[str]) -> None:
@@ -245,21 +243,24 @@ class _Reader:
         words = f"{known['name'].upper()} is not ended by a semicolon on its line."
         self.problems.append(Problem("directive_not_terminated", words, self._line(known.start())))
 
-    def _unknown_directive(self) -> None:
+    def _unknown_directive(self, first: re.Match[str]) -> None:
         """Refuse ``SENDER:x;`` before a known directive: the text would start in the wrong place."""
-        at, first = self.at, None
-        while unknown := _UNKNOWN.match(self.text, at):
-            if _KNOWN.match(self.text, at):
-                break
-            first = first or unknown
-            gap = _GAP.match(self.text, unknown.end())
-            at = gap.end() if gap else unknown.end()
-        if first and (known := _KNOWN.match(self.text, at)) and ";" in self.text[known.end() :]:
+        at = self.at
+        while (unknown := _UNKNOWN.match(self.text, at)) and not _KNOWN.match(self.text, at):
+            at = _past(_GAP, self.text, unknown.end())
+        known = _KNOWN.match(self.text, at)
+        if at > self.at and known and ";" in self.text[known.end() :]:
             words = f"{first['name'][:40]} is not a directive; known are TO, FROM and MEDIA_URLS."
             self.problems.append(Problem("unknown_directive", words, self._line(first.start())))
 
     def _line(self, offset: int) -> int:
         return self.text.count("\n", 0, offset) + 1
+
+
+def _past(pattern: re.Pattern[str], text: str, at: int) -> int:
+    """Step over what a pattern matches, if anything."""
+    found = pattern.match(text, at)
+    return found.end() if found else at
 
 
 def _all_web(value: str) -> bool:

@@ -11,7 +11,8 @@ import phonenumbers
 PUNCTUATION = re.compile(r"[ ().\-\u00a0\u2010-\u2015]")
 """What people put between digits."""
 _BARE = re.compile(r"[1-9][0-9]{7,14}")
-_PLAIN = re.compile(r"\+[1-9][0-9]{6,14}")
+E164 = re.compile(r"\+[1-9][0-9]{6,14}")
+"""The shape of an E.164 number, with the fewest digits that any country uses."""
 _LONGEST = 40
 
 
@@ -28,7 +29,7 @@ def to_e164(value: str, region: str | None = None) -> str | None:
         return None
     if region is None and _BARE.fullmatch(bare := PUNCTUATION.sub("", value)):
         value = f"+{bare}"
-    if _PLAIN.fullmatch(value) and _is_plainly_possible(value):
+    if E164.fullmatch(value) and _is_plainly_possible(value):
         return value
     try:
         number = phonenumbers.parse(value, region)

@@ -19,7 +19,7 @@ from ci360_twilio.core.creative import (
     split_media,
     value_problems,
 )
-from ci360_twilio.core.e164 import PUNCTUATION, in_numbering_plan, to_e164
+from ci360_twilio.core.e164 import E164, PUNCTUATION, in_numbering_plan, to_e164
 from ci360_twilio.core.tenant import Tenant
 
 
@@ -63,7 +63,6 @@ class AttributeNames(NamedTuple):
 DEFAULT_NAMES = AttributeNames()
 
 _SERVICE = re.compile(r"MG[0-9a-fA-F]{32}")
-_E164 = re.compile(r"\+[1-9][0-9]{6,14}")
 _SHORT_CODE = re.compile(r"[0-9]{3,8}")
 _ALPHANUMERIC = re.compile(r"(?=.*[A-Za-z])[A-Za-z0-9 +\-_&.]{1,11}")
 _PREFIX = re.compile(r"(whatsapp|rcs|messenger):\s*", re.IGNORECASE | re.ASCII)
@@ -223,13 +222,13 @@ def parse_sender(value: str) -> str | None:
     if prefix is not None:
         address = value[prefix.end() :].strip()
         number = PUNCTUATION.sub("", address)
-        if _E164.fullmatch(number):
+        if E164.fullmatch(number):
             return f"{prefix[1].lower()}:{number}"
         named = prefix[1].lower() != Channel.WHATSAPP and _CHANNEL_ID.fullmatch(address)
         return f"{prefix[1].lower()}:{address}" if named else None
     if value.startswith("+"):
         number = PUNCTUATION.sub("", value)
-        return number if _E164.fullmatch(number) else None
+        return number if E164.fullmatch(number) else None
     for shape in (_SERVICE, _SHORT_CODE, _ALPHANUMERIC):
         if shape.fullmatch(value):
             return value

@@ -43,11 +43,11 @@ class Worker:
         self._done: queue.SimpleQueue[tuple[Key, Fact]] = queue.SimpleQueue()
         self._unrecorded: list[tuple[Key, Fact]] = []
         self._next_claim = self._next_housekeeping = 0.0
-        self._stop = threading.Event()
+        self._stopping = False
 
     def stop(self) -> None:
         """Ask the worker to take nothing new; safe in a signal handler."""
-        self._stop.set()
+        self._stopping = True
 
     def run(self) -> None:
         """Work until stopped. Requests that are open then are waited for and recorded."""
@@ -55,12 +55,12 @@ class Worker:
         for sender in senders:
             sender.start()
         try:
-            while not self._stop.is_set():
+            while not self._stopping:
                 try:
                     self._round()
                 except LedgerUnavailable as exc:
                     self._log.error("worker.ledger", error=exc.code, message=exc.message)
-                    self._stop.wait(BACKOFF_SECONDS)
+                    time.sleep(BACKOFF_SECONDS)
             self._drain()
         finally:
             for _ in senders:

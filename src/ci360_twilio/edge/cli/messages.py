@@ -13,7 +13,7 @@ from ci360_twilio.core.entry import Entry, Status, sweep
 from ci360_twilio.core.reasons import in_words
 from ci360_twilio.core.tenant import TenantId, parse_tenant_id
 from ci360_twilio.edge.cli.screen import print_json, printable, table
-from ci360_twilio.errors import LedgerUnavailable, SettingsError
+from ci360_twilio.errors import NotKnown, SettingsError
 from ci360_twilio.logs import mask_number
 from ci360_twilio.ports import Query, Store
 from ci360_twilio.settings import read_settings
@@ -55,7 +55,7 @@ def open_ledger() -> Store:
     if settings.ledger == "memory:":
         raise SettingsError("A ledger in memory can be looked into by its own process only.")
     if path is not None and not path.exists():
-        raise LedgerUnavailable(f"There is no ledger at {path} yet: no event has come in.")
+        raise NotKnown(f"There is no ledger at {path} yet: no event has come in.")
     return make_store(settings)
 
 
@@ -73,7 +73,9 @@ def _messages(options: argparse.Namespace) -> int:
     finally:
         store.close()
     if options.json:
-        print_json([_row(entry) for entry in found])
+        print_json(
+            [_shown(entry) | {"guid": entry.guid, "tenant": entry.tenant_id} for entry in found]
+        )
         return 0
     if not found:
         print("No messages.")
@@ -95,11 +97,10 @@ def _messages(options: argparse.Namespace) -> int:
     return 0
 
 
-def _row(entry: Entry) -> dict[str, Any]:
+def _shown(entry: Entry) -> dict[str, Any]:
+    """Give what both lists and stories say of an entry; numbers and texts stay out."""
     return {
         "key": entry.key,
-        "guid": entry.guid,
-        "tenant": entry.tenant_id,
         "status": entry.status,
         "reason": entry.reason,
         "sid": entry.sid,
@@ -125,10 +126,10 @@ def _trace(options: argparse.Namespace) -> int:
             "Nothing is known of this event: it never passed the door (400, 401, 403 and 413 "
             "leave no entry; the log has them), or its entry was deleted after its retention."
         )
-        raise LedgerUnavailable(words)
+        raise NotKnown(words)
     if len(found) > 1:
         tenants = ", ".join(sorted(entry.tenant_id for entry in found))
-        raise LedgerUnavailable(f"Several tenants have this event ({tenants}); add --tenant.")
+        raise NotKnown(f"Several tenants have this event ({tenants}); add --tenant.")
     entry = sweep(found[0], utc_now())
     if options.json:
         print_json(story(entry))
@@ -138,21 +139,12 @@ def _trace(options: argparse.Namespace) -> int:
 
 
 def story(entry: Entry) -> dict[str, Any]:
-    """Give the story of an entry as ``trace --json`` prints it; numbers and texts stay out."""
+    """Give the story of an entry as ``trace --json`` prints it."""
     return {
-        "key": entry.key,
-        "status": entry.status,
-        "reason": entry.reason,
-        "sid": entry.sid,
+        **_shown(entry),
         "provider_status": entry.provider_status,
         "error_code": entry.error_code,
-        "attempts": entry.attempts,
-        "repeats": entry.repeats,
-        "accepted_at": entry.created_at,
         "generated_at": entry.generated_at,
-        "expires_at": entry.expires_at,
-        "to": mask_number(entry.message.to) if entry.message else None,
-        "task": entry.origin.task_code,
         "problems": [{"field": field, "issue": issue} for field, issue in entry.problems],
         "history": [
             {"at": step.at, "step": step.step, "decision": step.decision, "reason": step.reason}

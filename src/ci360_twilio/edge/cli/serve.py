@@ -91,8 +91,9 @@ def _serve(options: argparse.Namespace) -> int:
         gc.freeze()
         gc.set_threshold(20_000, 20, 50)
         for number in (signal.SIGTERM, signal.SIGINT):
-            # uvicorn raises the signal again when it has ended; what follows here must still run
-            signal.signal(number, lambda *_: None)
+            # For a signal before uvicorn listens to them, and for the same one raised again by it
+            # when it has ended: what follows here must still run.
+            signal.signal(number, lambda *_: setattr(server, "should_exit", True))
         try:
             if supervisor:
                 supervisor.start()
