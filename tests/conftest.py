@@ -108,7 +108,7 @@ def connector(
     made: list[Parts] = []
     folder = tenants_folder()
 
-    def make(*, tenants_wait: bool = True, **settings: str) -> Parts:
+    def make(*, trips: bool = True, **settings: str) -> Parts:
         environ = {
             "CI360_TWILIO_TENANTS": str(folder),
             "CI360_TWILIO_LEDGER": f"sqlite:///{tmp_path / 'ledger.db'}",
@@ -116,9 +116,7 @@ def connector(
             "CI360_TWILIO_LOG_LEVEL": "debug",
             **{f"CI360_TWILIO_{name.upper()}": value for name, value in settings.items()},
         }
-        parts = wire(
-            read_settings(environ), Log(io.StringIO(), level="debug"), tenants_wait=tenants_wait
-        )
+        parts = wire(read_settings(environ), Log(io.StringIO(), level="debug"), trips=trips)
         made.append(parts)
         return parts
 

@@ -28,8 +28,14 @@ MESSAGE_SENT = "message.sent"
 ENTRY_SWEPT = "entry.swept"
 """Time overtook an entry: a lease ended, or it expired."""
 LEDGER_PURGED = "ledger.purged"
-TENANT_WAITS = "tenant.waits"
-"""A tenant's credentials failed: all its entries wait."""
+PAUSE_TRIPPED = "pause.tripped"
+"""Errors, or final statuses, pause the tenant, the sender or the country that they concern."""
+PAUSE_LIFTED = "pause.lifted"
+"""A pause was lifted by itself: its probe went out, or was delivered where that is what counts."""
+RECEIPT_SETTLED = "receipt.settled"
+"""A status callback was dealt with; ``decision`` says with what result."""
+RECEIPT_REFUSED = "receipt.refused"
+"""A status callback that is not Twilio's for this tenant, or that must come again."""
 
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 

@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from datetime import datetime
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import NamedTuple, Protocol
 
 import msgspec
 
 from ci360_twilio.core.entry import Entry, Fact, Key, Lease, Status
+from ci360_twilio.core.match import Listed
 from ci360_twilio.core.message import Message
+from ci360_twilio.core.pace import Rate
+from ci360_twilio.core.pause import Pause
 from ci360_twilio.core.receipt import Receipt
 from ci360_twilio.core.tenant import Tenant, TenantId
+
+NO_LIMITS: Mapping[TenantId, int] = {}
+
+PROBE = timedelta(minutes=5)
+"""How long the outcome of a probe is waited for before another is made."""
+
+
+def unpaced(_entry: Entry) -> Rate | None:
+    """Pace nothing."""
+    return None
 
 
 class Inserted(NamedTuple):
@@ -26,6 +39,42 @@ class Claimed(NamedTuple):
 
     entries: list[Entry]
     swept: list[Entry]
+    probes: list[Pause]
+    """Pauses of which one of ``entries`` is the probe, as they stand now."""
+
+
+RateOf = Callable[[Entry], Rate | None]
+"""Tells what budget an entry is sent from, if its sender is paced."""
+
+
+class Mark(NamedTuple):
+    """What a receipt says of the entry it belongs to."""
+
+    tenant_id: TenantId
+    correlation: str | None
+    sid: str | None
+
+
+class Waiting(NamedTuple):
+    """Entries that wait in one place, behind a pause or in a sender's queue."""
+
+    place: str
+    entries: int
+    expired: int
+    """How many of them have passed their deadline."""
+
+
+class Note(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """One line of the audit: what a person did to the ledger."""
+
+    at: datetime
+    by: str
+    action: str
+    """``pause``, ``resume``, ``cancel``, ``replay``, ``resolve``."""
+    subject: str
+    """What it concerned: a scope, a key; never a recipient or a text."""
+    entries: int | None = None
+    detail: str | None = None
 
 
 class Query(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,6 +83,8 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
     tenant_id: TenantId | None = None
     guid: str | None = None
     sid: str | None = None
+    task: str | None = None
+    sender: str | None = None
     statuses: frozenset[Status] = frozenset()
     since: datetime | None = None
     before: datetime | None = None
@@ -45,12 +96,14 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
 
     unfinished: dict[Status, int]
     due: int
-    """Entries whose time to be sent has come."""
+    """Entries whose time to be sent has come; those that wait in a place are not counted."""
     oldest_due_at: datetime | None
+    waiting: int = 0
+    """Entries behind a pause or in a sender's queue."""
     restored_at: datetime | None
     """When the ledger was last restored from a backup."""
-    paused: bool
-    """Whether claims are refused until ``ledger restore --resume``."""
+    pauses: tuple[Pause, ...] = ()
+    """What is not sent for now."""
     outdated: bool
     """Whether a newer version has changed the schema: this one still accepts and no longer claims."""
 
@@ -64,7 +117,9 @@ class Ledger(Protocol):
     any thread.
     """
 
-    def insert_many(self, entries: Sequence[Entry]) -> list[Inserted]:
+    def insert_many(
+        self, entries: Sequence[Entry], *, recipient_limits: Mapping[TenantId, int] = NO_LIMITS
+    ) -> list[Inserted]:
         """Write entries under keys that are new, durably before returning.
 
         Where the key is known, also as a tombstone, or earlier in the same batch, nothing is
@@ -73,38 +128,97 @@ class Ledger(Protocol):
 
         A new entry in status ``accepted`` that was generated before the ledger's last restore is
         written as ``held`` with reason ``older_than_restore``: the lost part of the ledger may
-        have sent it. The fact is dated with the entry's ``created_at``.
+        have sent it. One whose recipient has had as many messages of the tenant in the last 24
+        hours as ``recipient_limits`` allows is written as ``suppressed`` with reason
+        ``recipient_limit``; what was refused, suppressed, expired or canceled does not count, and
+        what stands before it in the same batch does. Facts are dated with the entry's
+        ``created_at``.
 
         Results come in the order of ``entries``. Idempotent but for ``repeats``.
         """
         ...
 
     def claim(
-        self, *, now: datetime, lease: Lease, limit: int, keys: Iterable[Key] | None = None
+        self,
+        *,
+        now: datetime,
+        lease: Lease,
+        limit: int,
+        keys: Iterable[Key] | None = None,
+        rate_of: RateOf = unpaced,
     ) -> Claimed:
-        """Take up to ``limit`` entries that are due to be sent, oldest due time first.
+        """Take up to ``limit`` entries that may be sent now, each under the lease.
 
-        Due entries are first swept (:func:`core.entry.sweep`); what is then ``accepted`` gets the
-        lease. No entry is ever under two leases at one time, whoever claims from wherever.
-        With ``keys``, those entries are taken whether due or not, if they are ``accepted`` and
-        under no lease; a ``not_before`` still holds.
+        In this order, until ``limit`` are taken: what waited behind a pause that is gone, what
+        waits in senders' queues as far as their budgets allow (single entries before bulk, then by
+        due time; every queue gets its turn), single entries that are due, oldest due time first,
+        then bulk ones. On the way
 
-        Takes nothing where the ledger is paused after a restore, or its schema is newer than this
-        code.
+        - what time has overtaken is swept (:func:`core.due.sweep`) and told of;
+        - what a pause covers gets the fact ``placed`` with the pause's place and reason;
+        - what ``rate_of`` gives a budget waits in the budget's place, and is taken from there
+          only as far as :func:`core.pace.spend` allows. All processes share a budget. An entry in
+          a queue whose sender is no longer paced is taken at once;
+        - where a pause that is probed by an entry is due to be, one entry that it covers is taken
+          as its probe: ``probe`` names it, and ``probe_at`` is put off by :data:`PROBE`.
+
+        No entry is ever under two leases at one time, whoever claims from wherever. Entries that
+        are placed do not count to ``limit``, but one call handles a bounded number of them.
+        With ``keys``, those entries are taken whether due or not, if they are ``accepted``, under
+        no lease and behind no pause; a ``not_before`` still holds, and no budget is asked.
+
+        Takes nothing where the schema is newer than this code.
         """
         ...
 
-    def record_many(self, facts: Sequence[tuple[Key, Fact]]) -> list[Entry | None]:
+    def record_many(
+        self,
+        facts: Sequence[tuple[Key, Fact]],
+        *,
+        hourly_limits: Mapping[TenantId, int] = NO_LIMITS,
+    ) -> list[Entry | None]:
         """Apply facts with :func:`core.entry.advance`, in order, in one commit.
 
+        Three things are seen to in the same commit:
+
+        - ``started`` on an entry that a pause covers places it behind the pause instead, so that
+          nothing starts any more once a pause is written;
+        - ``started`` beyond a tenant's ``hourly_limits`` (messages started in the last 60
+          minutes) writes a pause of the tenant with cause ``limit``, and places the entry behind
+          it. Tenants without a limit are not counted;
+        - a SID belongs to one entry. A guess (``fact.guessed``) at one that another entry has
+          changes nothing; Twilio's own word takes it from an entry that only guessed it, which
+          gets the fact ``disowned``; otherwise the later one changes nothing.
+
         Returns:
-            Per fact the entry after it, or ``None`` where it changed nothing or the key is unknown.
+            Per fact the entry after it, or ``None`` where it changed nothing or the key is
+            unknown. An entry that was placed instead of started is given as it is then.
         """
         ...
 
     def get_many(self, keys: Sequence[Key]) -> list[Entry | None]:
         """Read entries as they are committed; ``None`` for unknown keys and tombstones."""
         ...
+
+    def marked(self, marks: Sequence[Mark]) -> list[Entry | None]:
+        """Find the entries that receipts belong to: by correlation id, else by SID.
+
+        Only entries of the mark's tenant are given.
+        """
+        ...
+
+    def look(self, *, now: datetime, limit: int) -> list[Entry]:
+        """Take up to ``limit`` entries about which Twilio should be asked now, oldest due first.
+
+        These are unknown ones, and sent ones without a final status. Each gets the fact ``looked``
+        with :func:`core.due.next_look`, so that no other process asks at the same time, and is
+        given as it is then.
+        """
+        ...
+
+
+class Archive(Protocol):
+    """What people ask of a ledger, and what it forgets."""
 
     def find(self, query: Query) -> list[Entry]:
         """List entries, newest ``created_at`` first, at most ``query.limit``."""
@@ -133,12 +247,8 @@ class Vitals(Protocol):
         """Mark the ledger as just restored from a backup, in one commit.
 
         What is ``accepted`` or ``sending`` becomes ``unknown``, since it may have gone out after
-        the backup was made; claims are refused until :meth:`resume`.
+        the backup was made; a pause of everything with cause ``restore`` is written.
         """
-        ...
-
-    def resume(self) -> None:
-        """Allow claims again after a restore."""
         ...
 
     def close(self) -> None:
@@ -146,14 +256,58 @@ class Vitals(Protocol):
         ...
 
 
-class Store(Ledger, Vitals, Protocol):
+class Controls(Protocol):
+    """What a person steers by. Every change is one commit, and all processes obey it from then on."""
+
+    def pauses(self) -> list[Pause]:
+        """List what is not sent for now, oldest first."""
+        ...
+
+    def pause(self, pause: Pause, *, note: Note | None = None, replace: bool = False) -> bool:
+        """Write a pause, and the note with it; no message starts that it covers from then on.
+
+        One of the same name is kept as it is, and ``False`` returned, unless ``replace`` is set;
+        with ``replace`` one that is gone is not written anew.
+        """
+        ...
+
+    def resume(self, names: Iterable[str], *, note: Note | None = None) -> int:
+        """Lift pauses; gives how many there were. What waited behind them can be claimed."""
+        ...
+
+    def take_probe(self, name: str, *, now: datetime, until: datetime) -> Pause | None:
+        """Put a pause's ``probe_at`` off, if it is due, so that one process probes; gives it then."""
+        ...
+
+    def waiting(self, now: datetime) -> list[Waiting]:
+        """Count what waits, by place."""
+        ...
+
+    def write_note(self, note: Note) -> None:
+        """Add a line to the audit."""
+        ...
+
+    def notes(self, limit: int) -> list[Note]:
+        """List the audit, newest first."""
+        ...
+
+
+class Store(Ledger, Archive, Vitals, Controls, Protocol):
     """A whole store."""
 
 
 class Sender(Protocol):
     """Twilio, as far as sending goes."""
 
-    def send(self, message: Message, tenant: Tenant, *, validity: int, timeout: float) -> Receipt:
+    def send(
+        self,
+        message: Message,
+        tenant: Tenant,
+        *,
+        validity: int,
+        timeout: float,
+        callback: str | None = None,
+    ) -> Receipt:
         """Ask Twilio once to make a message.
 
         Never repeats a request and follows no redirect. May be called from many threads.
@@ -163,12 +317,35 @@ class Sender(Protocol):
             tenant: whose account sends it.
             validity: seconds after which Twilio gives the message up.
             timeout: seconds for connecting and waiting for the answer together.
+            callback: the address to which Twilio posts what becomes of the message.
 
         Raises:
             NotReached: no request reached Twilio; nothing was made.
             TwilioRefused: Twilio answered with an error, of the kind that ``failure`` says.
             AnswerLost: the message may or may not have been made.
         """
+        ...
+
+
+class Account(Protocol):
+    """Twilio, as far as letting us in goes."""
+
+    def probe(self, tenant: Tenant, *, timeout: float = 10.0) -> None:
+        """Ask for the account, to see whether the credentials fit. Raises as :class:`Sender` does."""
+        ...
+
+
+class Finder(Protocol):
+    """Twilio, as far as asking goes. Every method raises as :class:`Sender` does."""
+
+    def search(
+        self, tenant: Tenant, to: str, *, since: datetime | None = None, timeout: float = 10.0
+    ) -> list[Listed]:
+        """List messages to a recipient, from a day before ``since`` on. A miss proves nothing."""
+        ...
+
+    def fetch(self, tenant: Tenant, sid: str, *, timeout: float = 10.0) -> Receipt | None:
+        """Ask for one message; ``None`` where there is none of that SID."""
         ...
 
 

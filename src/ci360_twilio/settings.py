@@ -165,6 +165,10 @@ SETTINGS: Mapping[str, Setting] = {
     "lease": Setting(
         _number(40, 3600), "Seconds for which a worker owns an entry; over all time-outs together."
     ),
+    "unknown_deadline": Setting(
+        _number(60, 2_592_000),
+        "Seconds after which a message whose answer was lost, and that was not found, is held.",
+    ),
     "attribute_to": Setting(_text, "Task attribute that may name the recipient."),
     "attribute_from": Setting(_text, "Task attribute that may name the sender."),
     "attribute_media_urls": Setting(_text, "Task attribute that may list media."),
@@ -197,6 +201,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     metrics_token: str | None = None
     connections: int = 100
     lease: float = 60.0
+    unknown_deadline: float = 86_400.0
     attribute_to: str = "to"
     attribute_from: str = "from"
     attribute_media_urls: str = "media_urls"

@@ -13,7 +13,10 @@ from ci360_twilio.clients.tenants import CachedTenants, Documents, Folder, Secre
 from ci360_twilio.clients.twilio import TwilioClient
 from ci360_twilio.errors import LedgerUnavailable, LedgerUnusable, SettingsError
 from ci360_twilio.flow.accept import Acceptance
+from ci360_twilio.flow.find import Finding
+from ci360_twilio.flow.pausing import Pausing
 from ci360_twilio.flow.send import Sending
+from ci360_twilio.flow.settle import Settlement
 from ci360_twilio.logs import Log
 from ci360_twilio.ports import Store
 from ci360_twilio.settings import Settings
@@ -37,6 +40,9 @@ class Parts(NamedTuple):
     client: TwilioClient
     acceptance: Acceptance
     sending: Sending
+    pausing: Pausing
+    settlement: Settlement
+    finding: Finding
 
     def close(self) -> None:
         """Let go of connections and files."""
@@ -44,8 +50,8 @@ class Parts(NamedTuple):
         self.store.close()
 
 
-def wire(settings: Settings, log: Log, *, tenants_wait: bool = True) -> Parts:
-    """Make the parts of a process; ``tenants_wait`` as :class:`Sending` takes it.
+def wire(settings: Settings, log: Log, *, trips: bool = True) -> Parts:
+    """Make the parts of a process; ``trips`` as :class:`Pausing` takes it.
 
     Raises:
         SettingsError: the settings name no tenants, or something this version does not have.
@@ -54,25 +60,47 @@ def wire(settings: Settings, log: Log, *, tenants_wait: bool = True) -> Parts:
     tenants = make_tenants(settings)
     store = make_store(settings)
     client = TwilioClient(connections=settings.connections)
-    acceptance = Acceptance(
-        store,
-        tenants,
-        utc_now,
-        log,
-        event_ttl=settings.event_ttl,
-        default_sender=settings.default_sender,
-        names=settings.attribute_names,
+    pausing = Pausing(store, tenants, utc_now, log, trips=trips)
+    return Parts(
+        settings=settings,
+        log=log,
+        store=store,
+        tenants=tenants,
+        client=client,
+        acceptance=Acceptance(
+            store,
+            tenants,
+            utc_now,
+            log,
+            event_ttl=settings.event_ttl,
+            default_sender=settings.default_sender,
+            names=settings.attribute_names,
+        ),
+        sending=Sending(
+            store,
+            client,
+            tenants,
+            pausing,
+            utc_now,
+            log,
+            lease_seconds=settings.lease,
+            public_url=settings.public_url,
+        ),
+        pausing=pausing,
+        settlement=Settlement(
+            store, store, tenants, utc_now, log, public_url=settings.public_url
+        ),
+        finding=Finding(
+            store,
+            client,
+            tenants,
+            utc_now,
+            log,
+            unknown_deadline=settings.unknown_deadline,
+            event_ttl=settings.event_ttl,
+            lease_seconds=settings.lease,
+        ),
     )
-    sending = Sending(
-        store,
-        client,
-        tenants,
-        utc_now,
-        log,
-        lease_seconds=settings.lease,
-        tenants_wait=tenants_wait,
-    )
-    return Parts(settings, log, store, tenants, client, acceptance, sending)
 
 
 def make_documents(settings: Settings) -> Folder | Secrets:

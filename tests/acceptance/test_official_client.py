@@ -15,6 +15,7 @@ from twilio.http.http_client import TwilioHttpClient
 from twilio.rest import Client
 
 from ci360_twilio.twin.faults import Fault, FaultPlan
+from ci360_twilio.twin.life import Life
 from ci360_twilio.twin.server import TwinServer
 from ci360_twilio.twin.twilio import TwilioTwin, TwinAccount
 
@@ -34,16 +35,16 @@ NOW = datetime(2026, 3, 14, 12, 0, 0, tzinfo=UTC)
 class ToLoopback(TwilioHttpClient):  # type: ignore[misc]  # the package has no types
     """Sends to the twin what is meant for Twilio, and waits ten seconds at most."""
 
+    HOSTS = ("https://api.twilio.com/", "https://messaging.twilio.com/")
+
     def __init__(self, url: str) -> None:
         super().__init__(timeout=10)
         self._url = url
 
     def request(self, method: str, url: str, *args: Any, **kwargs: Any) -> Any:
         """Send a request to the twin instead."""
-        assert url.startswith("https://api.twilio.com/")
-        return super().request(
-            method, url.replace("https://api.twilio.com", self._url), *args, **kwargs
-        )
+        (host,) = (host for host in self.HOSTS if url.startswith(host))
+        return super().request(method, f"{self._url}/{url.removeprefix(host)}", *args, **kwargs)
 
 
 @pytest.fixture
@@ -196,3 +197,56 @@ def test_it_meets_faults(client: Client, faults: FaultPlan, twin: TwilioTwin) ->
         client.messages.create(to=TO, from_=FROM, body="Hello")
     assert len(twin.messages) == 2
     assert client.messages.create(to=TO, from_=FROM, body="Hello").status == "queued"
+
+
+def test_it_fetches_the_account(client: Client, twin: TwilioTwin) -> None:
+    """Active, or suspended."""
+    assert client.api.v2010.accounts(ACCOUNT.sid).fetch().status == "active"
+    twin.suspend(ACCOUNT.sid)
+    account = client.api.v2010.accounts(ACCOUNT.sid).fetch()
+    assert (account.sid, account.status) == (ACCOUNT.sid, "suspended")
+
+
+def test_it_looks_for_numbers(client: Client, twin: TwilioTwin) -> None:
+    """One that the account has is found, and told to send SMS; another is not."""
+    (number,) = client.incoming_phone_numbers.list(phone_number=FROM)
+    assert (number.phone_number, number.capabilities["sms"]) == (FROM, True)
+    assert client.incoming_phone_numbers.list(phone_number="+19085559999") == []
+    twin.set_numbers(ACCOUNT.sid, [f"+1908555{number:04}" for number in range(7)])
+    listed = client.incoming_phone_numbers.list(page_size=3)
+    assert [number.phone_number[-1] for number in listed] == [*"0123456"]
+
+
+def test_it_looks_at_a_messaging_service(client: Client) -> None:
+    """With the numbers in its pool; one that does not exist is not found."""
+    service = client.messaging.v1.services(SERVICE).fetch()
+    assert (service.sid, service.account_sid) == (SERVICE, ACCOUNT.sid)
+    (number,) = service.phone_numbers.list()
+    assert (number.phone_number, number.capabilities) == (FROM, ["SMS", "MMS"])
+    with pytest.raises(TwilioRestException) as refusal:
+        client.messaging.v1.services("MG" + "6" * 32).fetch()
+    assert (refusal.value.code, refusal.value.status) == (20404, 404)
+
+
+def test_it_follows_a_message_to_its_end(client: Client, twin: TwilioTwin) -> None:
+    """Status, error and dates change as time goes on."""
+    twin.set_life(ACCOUNT.sid, Life(fates={"undelivered:30003": 1.0}))
+    sent = client.messages.create(to=TO, messaging_service_sid=SERVICE, body="Hello")
+    twin.advance(NOW + timedelta(hours=1))
+    fetched = client.messages(sent.sid).fetch()
+    assert (fetched.status, fetched.error_code) == ("undelivered", 30003)
+    assert fetched.from_ == FROM
+    assert fetched.date_updated >= fetched.date_sent >= sent.date_created
+
+
+def test_it_is_told_of_a_closed_country(client: Client, twin: TwilioTwin) -> None:
+    """And of a number that the account has no more."""
+    twin.close_country(ACCOUNT.sid, "1908")
+    with pytest.raises(TwilioRestException) as refusal:
+        client.messages.create(to=TO, from_=FROM, body="Hello")
+    assert refusal.value.code == 21408
+    twin.open_country(ACCOUNT.sid, "1908")
+    twin.set_numbers(ACCOUNT.sid, ["+19085550001"])
+    with pytest.raises(TwilioRestException) as refusal:
+        client.messages.create(to=TO, from_=FROM, body="Hello")
+    assert refusal.value.code == 21659

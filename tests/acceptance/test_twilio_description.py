@@ -15,7 +15,7 @@ import functools
 import json
 import threading
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -32,6 +32,7 @@ from werkzeug.datastructures import Headers, ImmutableMultiDict
 from ci360_twilio.clients.twilio import TwilioClient
 from ci360_twilio.core.message import Message
 from ci360_twilio.core.tenant import parse_tenant, parse_tenant_id
+from ci360_twilio.twin.life import Life
 from ci360_twilio.twin.server import TwinServer
 from ci360_twilio.twin.twilio import TwilioTwin, TwinAccount
 
@@ -214,6 +215,27 @@ def test_lists_are_as_described(wire: Wire) -> None:
     assert wire.call("GET", f"{MESSAGES}.json?To=%2B19085559999")["messages"] == []
 
 
+def test_living_messages_are_as_described() -> None:
+    """Whatever becomes of a message, and whatever befalls it in lists, is in the description."""
+    twin = TwilioTwin(accounts=[ACCOUNT], clock=lambda: datetime.now(UTC))
+    twin.set_life(ACCOUNT.sid, Life(until_sent=0.0, until_final=0.0))
+    mishaps = ["blank", "encoded", "shortened", "redacted", "stranger:-5"]
+    fates = ["delivered", "read", "sent", "undelivered:30003", "failed:30007"]
+    to = FORMS["text"]["To"]
+    assert isinstance(to, str)
+    twin.plan_fates(to, fates)
+    with TwinServer(twin) as served, urllib3.PoolManager() as pool:
+        wire = Wire(served.url, pool)
+        for mishap in mishaps:
+            twin.weather.for_recipient(to, [mishap])
+            wire.call("POST", f"{MESSAGES}.json", FORMS["service"])
+        twin.advance(datetime.now(UTC) + timedelta(hours=1))
+        listed = wire.call("GET", f"{MESSAGES}.json")["messages"]
+        assert {row["status"] for row in listed} == {fate.partition(":")[0] for fate in fates}
+        for row in listed:
+            assert wire.call("GET", row["uri"]) == row
+
+
 def test_dates_are_rfc_2822_in_gmt(wire: Wire) -> None:
     """The description has a format of its own for dates, which is checked here."""
     made = wire.call("POST", f"{MESSAGES}.json", FORMS["text"])
@@ -268,7 +290,7 @@ class _Recorder(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.seen.append((self.command, self.path, dict(self.headers), b""))
-        self._answer(200, {"messages": []})
+        self._answer(200, {"messages": [], "sid": f"SM{'0b' * 16}"})
 
     def _answer(self, status: int, members: dict[str, Any]) -> None:
         body = json.dumps(members).encode()
@@ -313,13 +335,15 @@ def test_what_the_connector_sends_is_as_described(name: str) -> None:
         tenant = parse_tenant(document, parse_tenant_id("tenant"), (host,))
         client = TwilioClient(connections=1)
         try:
-            client.send(SENT[name], tenant, validity=36_000, timeout=10)
-            client.probe(tenant)
+            callback = "https://sms.example.com/twilio/status/tenant?m=abc#rc=5&rp=all"
+            client.send(SENT[name], tenant, validity=36_000, timeout=10, callback=callback)
+            client.search(tenant, SENT[name].to)
+            client.fetch(tenant, f"SM{'0b' * 16}")
         finally:
             client.close()
             server.shutdown()
             thread.join()
-    assert [method for method, *_ in _Recorder.seen] == ["POST", "GET"]
+    assert [method for method, *_ in _Recorder.seen] == ["POST", "GET", "GET"]
     for method, path, headers, body in _Recorder.seen:
-        assert path.startswith(f"/2010-04-01/Accounts/{account}/Messages.json")
+        assert path.startswith(f"/2010-04-01/Accounts/{account}/Messages")
         validate_request(method, path, headers, body)

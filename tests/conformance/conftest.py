@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import pytest
 
+from ci360_twilio.core.entry import Entry, Status, key_of
+from ci360_twilio.core.event import Origin
+from ci360_twilio.core.message import Message
+from ci360_twilio.core.tenant import TenantId
 from ci360_twilio.ports import Store
 from ci360_twilio.stores.memory import MemoryStore
 from ci360_twilio.stores.sqlite import SqliteStore
@@ -88,3 +93,37 @@ def open_ledger(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Call
 def store(open_ledger: Callable[[], Store]) -> Store:
     """Give a store on an empty ledger."""
     return open_ledger()
+
+
+@pytest.fixture
+def entry() -> Callable[..., Entry]:
+    """Give a function that makes an entry as ``accept`` would, a short text of task ``TSK_1``.
+
+    Besides members of an entry it takes the tenant, the recipient (``to``), the sender, the text
+    (``body``) and the task.
+    """
+    now = datetime(2026, 3, 2, 9, 30, tzinfo=UTC)
+
+    def make(
+        guid: str = "g1", *, tenant: str = "demo", task: str = "TSK_1", **changes: Any
+    ) -> Entry:
+        text: dict[str, Any] = {
+            "to": "+12015550101",
+            "sender": "+15005550006",
+            "body": "See you at nine!",
+        }
+        text |= {name: changes.pop(name) for name in text if name in changes}
+        members: dict[str, Any] = {
+            "status": Status.ACCEPTED,
+            "created_at": now,
+            "due_at": now,
+            "expires_at": now + timedelta(days=1),
+            "purge_at": now + timedelta(days=90),
+            "message": Message(**text),
+            "origin": Origin(task_code=task),
+        }
+        tenant_id = TenantId(tenant)
+        key = key_of(tenant_id, guid)
+        return Entry(key=key, tenant_id=tenant_id, guid=guid, **members | changes)
+
+    return make

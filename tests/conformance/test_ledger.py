@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from ci360_twilio.core.due import purged
 from ci360_twilio.core.entry import (
     UNFINISHED,
     Entry,
@@ -28,13 +29,13 @@ from ci360_twilio.core.entry import (
     Step,
     advance,
     key_of,
-    purged,
 )
 from ci360_twilio.core.event import Origin
 from ci360_twilio.core.message import Message
+from ci360_twilio.core.pause import Cause, Pause, Scope
 from ci360_twilio.core.receipt import Receipt
 from ci360_twilio.core.tenant import TenantId
-from ci360_twilio.ports import Query, Store
+from ci360_twilio.ports import Claimed, Query, Store
 
 NOW = datetime(2026, 3, 2, 9, 30, tzinfo=UTC)
 TENANT, OTHER = TenantId("af5af6b8f500013eb0c90001"), TenantId("other")
@@ -42,6 +43,7 @@ MESSAGE = Message(to="+12015550101", sender="+15005550006", body="See you at nin
 SID = "SM" + "0" * 32
 KEY = key_of(TENANT, "g1")
 """The key of an entry whose guid is not given."""
+NOTHING = Claimed([], [], [])
 FINISHED = sorted(set(Status) - UNFINISHED)
 
 
@@ -107,6 +109,11 @@ def receipt(kind: Kind, status: str, second: float = 2.0, *, code: int | None = 
 def purge_all(store: Store, now: datetime) -> int:
     """Purge until nothing is left to purge."""
     return sum(iter(lambda: store.purge(now=now, limit=100), 0))
+
+
+def lift(store: Store) -> int:
+    """Lift every pause."""
+    return store.resume([pause.name for pause in store.pauses()])
 
 
 def everything(store: Store) -> list[Entry]:
@@ -206,7 +213,7 @@ def test_a_repeat_keeps_the_lease_and_the_due_time(store: Store) -> None:
     store.insert_many([leased()])
     [again] = store.insert_many([entry(created_at=at(1), due_at=at(1))])
     assert (again.entry.lease, again.entry.due_at) == (lease(), NOW)
-    assert store.claim(now=at(1), lease=lease("second"), limit=9) == ([], [])
+    assert store.claim(now=at(1), lease=lease("second"), limit=9) == NOTHING
 
 
 def test_a_key_twice_in_a_batch_is_written_once(store: Store) -> None:
@@ -243,7 +250,7 @@ def test_an_event_whose_entry_was_purged_is_not_written_again(store: Store) -> N
     assert same == answer
     assert store.get_many([again.key]) == [None]
     assert everything(store) == []
-    assert store.claim(now=at(9), lease=lease(), limit=9, keys=[again.key]) == ([], [])
+    assert store.claim(now=at(9), lease=lease(), limit=9, keys=[again.key]) == NOTHING
 
 
 def test_tenants_do_not_share_guids(store: Store) -> None:
@@ -286,7 +293,7 @@ def test_an_empty_batch_is_no_error(store: Store) -> None:
     assert store.insert_many([]) == []
     assert store.record_many([]) == []
     assert store.get_many([]) == []
-    assert store.claim(now=at(1), lease=lease(), limit=9, keys=[]) == ([], [])
+    assert store.claim(now=at(1), lease=lease(), limit=9, keys=[]) == NOTHING
     assert read(store) == entry()
 
 
@@ -296,7 +303,7 @@ def test_an_empty_batch_is_no_error(store: Store) -> None:
 def test_an_event_older_than_the_restore_is_held(store: Store) -> None:
     """The lost part of the ledger may have sent it; the fact is dated with the entry."""
     store.mark_restored(NOW)
-    store.resume()
+    lift(store)
     late = entry(created_at=at(7), generated_at=at(-0.001))
     fact = Fact(kind=Kind.HELD, at=at(7), reason="older_than_restore")
     [inserted] = store.insert_many([late])
@@ -304,8 +311,8 @@ def test_an_event_older_than_the_restore_is_held(store: Store) -> None:
     assert (inserted.entry.status, inserted.entry.reason) == (Status.HELD, "older_than_restore")
     assert inserted.entry.history[-1].at == at(7)
     assert read(store) == inserted.entry
-    assert store.claim(now=at(8), lease=lease(), limit=9) == ([], [])
-    assert store.claim(now=at(8), lease=lease(), limit=9, keys=[late.key]) == ([], [])
+    assert store.claim(now=at(8), lease=lease(), limit=9) == NOTHING
+    assert store.claim(now=at(8), lease=lease(), limit=9, keys=[late.key]) == NOTHING
 
 
 @pytest.mark.parametrize("second", [0.0, 0.001, 60.0])
@@ -377,21 +384,21 @@ def test_without_a_restore_old_events_are_accepted(store: Store) -> None:
 def test_a_claim_takes_what_is_due_under_its_lease(store: Store) -> None:
     """The status stays; the lease is written."""
     store.insert_many([entry()])
-    assert store.claim(now=at(1), lease=lease(), limit=9) == ([entry(lease=lease())], [])
+    assert store.claim(now=at(1), lease=lease(), limit=9) == ([entry(lease=lease())], [], [])
     assert read(store) == entry(lease=lease())
 
 
 def test_an_entry_is_due_at_its_due_time_and_not_before(store: Store) -> None:
     """To the millisecond."""
     store.insert_many([entry(due_at=at(10))])
-    assert store.claim(now=at(9.999), lease=lease(), limit=9) == ([], [])
+    assert store.claim(now=at(9.999), lease=lease(), limit=9) == NOTHING
     assert len(store.claim(now=at(10), lease=lease(), limit=9).entries) == 1
 
 
 def test_an_entry_waits_for_its_not_before(store: Store) -> None:
     """Due or not; then it is taken."""
     store.insert_many([entry(not_before=at(10))])
-    assert store.claim(now=at(9.999), lease=lease(), limit=9) == ([], [])
+    assert store.claim(now=at(9.999), lease=lease(), limit=9) == NOTHING
     assert keys(store.claim(now=at(10), lease=lease(), limit=9).entries) == [KEY]
 
 
@@ -426,8 +433,8 @@ def test_no_entry_is_under_two_leases(store: Store) -> None:
     store.insert_many([entry()])
     store.claim(now=NOW, lease=lease("first", until=60), limit=9)
     second = lease("second", until=120)
-    assert store.claim(now=at(59.999), lease=second, limit=9) == ([], [])
-    assert store.claim(now=at(59.999), lease=second, limit=9, keys=[KEY]) == ([], [])
+    assert store.claim(now=at(59.999), lease=second, limit=9) == NOTHING
+    assert store.claim(now=at(59.999), lease=second, limit=9, keys=[KEY]) == NOTHING
     [taken] = store.claim(now=at(60), lease=second, limit=9).entries
     assert taken.lease == second
 
@@ -437,7 +444,7 @@ def test_a_lease_holds_for_whoever_opens_the_ledger(open_ledger: Callable[[], St
     here, there = open_ledger(), open_ledger()
     here.insert_many([entry()])
     assert len(there.claim(now=NOW, lease=lease("there"), limit=9).entries) == 1
-    assert here.claim(now=NOW, lease=lease("here"), limit=9) == ([], [])
+    assert here.claim(now=NOW, lease=lease("here"), limit=9) == NOTHING
     assert read(here).lease == lease("there")
 
 
@@ -446,19 +453,19 @@ def test_an_accepted_entry_whose_lease_ended_is_taken_anew(store: Store) -> None
     store.insert_many([leased(Status.ACCEPTED, until=60)])
     second = lease("second", until=120)
     claimed = store.claim(now=at(60), lease=second, limit=9)
-    assert claimed == ([entry(lease=second)], [])
+    assert claimed == ([entry(lease=second)], [], [])
 
 
 def test_a_sending_entry_whose_lease_ended_becomes_unknown(store: Store) -> None:
     """Its bytes may have left, so it is told of and never taken."""
     store.insert_many([leased(until=60)])
-    assert store.claim(now=at(59.999), lease=lease("second"), limit=9) == ([], [])
+    assert store.claim(now=at(59.999), lease=lease("second"), limit=9) == NOTHING
     claimed = store.claim(now=at(60), lease=lease("second", until=120), limit=9)
     assert claimed.entries == []
     [swept] = claimed.swept
     assert (swept.status, swept.reason) == (Status.UNKNOWN, "lease_ended")
     assert read(store) == swept
-    assert store.claim(now=at(999), lease=lease("third"), limit=9) == ([], [])
+    assert store.claim(now=at(999), lease=lease("third"), limit=9) == NOTHING
 
 
 @pytest.mark.parametrize(
@@ -479,13 +486,13 @@ def test_an_entry_whose_time_is_over_expires(store: Store, times: dict[str, Any]
     assert claimed.entries == []
     assert [(one.status, one.reason) for one in claimed.swept] == [(Status.EXPIRED, "expired")]
     assert read(store) == claimed.swept[0]
-    assert store.claim(now=at(11), lease=lease(until=71), limit=9) == ([], [])
+    assert store.claim(now=at(11), lease=lease(until=71), limit=9) == NOTHING
 
 
 def test_a_leased_entry_does_not_expire_under_its_worker(store: Store) -> None:
     """Only when the lease is over too."""
     store.insert_many([leased(Status.ACCEPTED, until=60, expires_at=at(10))])
-    assert store.claim(now=at(30), lease=lease("second"), limit=9) == ([], [])
+    assert store.claim(now=at(30), lease=lease("second"), limit=9) == NOTHING
     claimed = store.claim(now=at(60), lease=lease("second", until=120), limit=9)
     assert [one.status for one in claimed.swept] == [Status.EXPIRED]
 
@@ -512,7 +519,7 @@ def test_only_what_is_accepted_is_taken(store: Store) -> None:
     others = [entry(f"g{status}", status=status) for status in Status if status != "accepted"]
     store.insert_many([*others, entry()])
     assert keys(store.claim(now=at(99), lease=lease(), limit=99).entries) == [KEY]
-    assert store.claim(now=at(99), lease=lease(), limit=99, keys=keys(others)) == ([], [])
+    assert store.claim(now=at(99), lease=lease(), limit=99, keys=keys(others)) == NOTHING
 
 
 def test_named_entries_are_taken_before_they_are_due(store: Store) -> None:
@@ -527,7 +534,7 @@ def test_named_entries_are_taken_before_they_are_due(store: Store) -> None:
 def test_named_entries_wait_for_their_not_before(store: Store) -> None:
     """A key does not open a window that has not begun."""
     store.insert_many([entry(not_before=at(10))])
-    assert store.claim(now=at(9.999), lease=lease(), limit=9, keys=[KEY]) == ([], [])
+    assert store.claim(now=at(9.999), lease=lease(), limit=9, keys=[KEY]) == NOTHING
     assert len(store.claim(now=at(10), lease=lease(), limit=9, keys=[KEY]).entries) == 1
 
 
@@ -567,11 +574,12 @@ def test_facts_are_applied_as_the_core_says(store: Store) -> None:
     numbers = count()
     cases: list[tuple[Entry, Fact]] = []
     for status in Status:
-        sid = SID if status in FINISHED else None
         for kind in Kind:
             for token in ("worker", "stale"):
-                one = leased(status, guid=f"g{next(numbers)}", sid=sid, provider_status="queued")
-                told = Receipt(sid=SID, status="delivered", error_code=30003)
+                number = next(numbers)
+                sid = f"SM{number}" if status in FINISHED else None
+                one = leased(status, guid=f"g{number}", sid=sid, provider_status="queued")
+                told = Receipt(sid=f"SM{number}", status="delivered", error_code=30003)
                 with_receipt = kind.value in {"made", "delivered", "read", "failed", "undelivered"}
                 fact = Fact(
                     kind=kind,
@@ -616,10 +624,10 @@ def test_facts_of_one_batch_are_applied_in_order(store: Store) -> None:
     started = Fact(kind=Kind.STARTED, at=at(1), lease=lease())
     facts = [
         (first, started),
-        (second, made()),
+        (second, made(sid="SM2")),
         (first, made()),
         (first, started),
-        (second, made()),
+        (second, made(sid="SM2")),
     ]
     results = store.record_many(facts)
     statuses = [one and one.status for one in results]
@@ -680,7 +688,7 @@ def test_a_retry_is_due_again_later(store: Store) -> None:
     store.insert_many([leased(attempts=1)])
     retried = Fact(kind=Kind.RETRIED, at=at(2), lease=lease(), due_at=at(30), reason="tls")
     store.record_many([(KEY, retried)])
-    assert store.claim(now=at(29.999), lease=lease("next"), limit=9) == ([], [])
+    assert store.claim(now=at(29.999), lease=lease("next"), limit=9) == NOTHING
     [taken] = store.claim(now=at(30), lease=lease("next"), limit=9).entries
     assert (taken.attempts, taken.reason) == (1, "tls")
 
@@ -867,7 +875,8 @@ def test_an_empty_ledger_has_nothing_to_tell(store: Store) -> None:
     """Nothing unfinished, nothing due, never restored."""
     summary = store.summary(NOW)
     assert (summary.unfinished, summary.due, summary.oldest_due_at) == ({}, 0, None)
-    assert (summary.restored_at, summary.paused, summary.outdated) == (None, False, False)
+    assert (summary.waiting, summary.pauses) == (0, ())
+    assert (summary.restored_at, summary.outdated) == (None, False)
 
 
 def test_a_summary_counts_what_has_no_end(store: Store) -> None:
@@ -895,14 +904,15 @@ def test_a_summary_follows_the_facts(store: Store) -> None:
 
 
 def test_a_summary_tells_of_the_restore(store: Store) -> None:
-    """When it was, and that claims are refused until somebody resumes."""
+    """When it was, and that nothing is sent until somebody resumes."""
     store.mark_restored(at(5))
-    assert (store.summary(NOW).restored_at, store.summary(NOW).paused) == (at(5), True)
-    store.resume()
-    assert (store.summary(NOW).restored_at, store.summary(NOW).paused) == (at(5), False)
+    summary = store.summary(NOW)
+    assert (summary.restored_at, summary.pauses) == (at(5), tuple(store.pauses()))
+    lift(store)
+    assert (store.summary(NOW).restored_at, store.summary(NOW).pauses) == (at(5), ())
 
 
-# mark_restored, resume
+# mark_restored
 
 
 def test_a_restore_makes_unknown_what_was_under_way(store: Store) -> None:
@@ -921,18 +931,32 @@ def test_a_restore_makes_unknown_what_was_under_way(store: Store) -> None:
             assert found == one
 
 
+def test_a_restore_pauses_everything(store: Store) -> None:
+    """Until a person lifts it; a second restore is of its own time."""
+    for second in (5, 7):
+        store.mark_restored(at(second))
+        [pause] = store.pauses()
+        assert pause == Pause(
+            scope=Scope.ALL, cause=Cause.RESTORE, reason="restored", since=at(second)
+        )
+
+
 def test_nothing_is_claimed_between_a_restore_and_the_resume(
     open_ledger: Callable[[], Store],
 ) -> None:
-    """By time or by key, from here or from there; nor is anything swept meanwhile."""
+    """By time or by key, from here or from there; what is overtaken by time meanwhile is told."""
     one, other = open_ledger(), open_ledger()
     one.mark_restored(NOW)
     one.insert_many([entry(created_at=at(1)), entry("late", created_at=at(1), expires_at=at(2))])
+    swept = []
     for store in (one, other, open_ledger()):
-        assert store.claim(now=at(5), lease=lease(), limit=9) == ([], [])
-        assert store.claim(now=at(5), lease=lease(), limit=9, keys=[KEY]) == ([], [])
-    assert read(one) == entry(created_at=at(1))
-    other.resume()
+        claimed = store.claim(now=at(5), lease=lease(), limit=9)
+        swept += claimed.swept
+        assert claimed.entries == []
+        assert store.claim(now=at(5), lease=lease(), limit=9, keys=[KEY]) == NOTHING
+    assert [(found.guid, found.status) for found in swept] == [("late", Status.EXPIRED)]
+    assert (read(one).status, read(one).reason) == (Status.ACCEPTED, "restored")
+    assert lift(other) == 1
     assert keys(one.claim(now=at(5), lease=lease(), limit=9).entries) == [KEY]
 
 
@@ -951,14 +975,6 @@ def test_a_restored_ledger_goes_on_accepting_and_purging(store: Store) -> None:
     store.mark_restored(at(5))
     assert store.insert_many([entry(generated_at=at(6), created_at=at(6))])[0].created
     assert store.purge(now=at(7), limit=9) == 1
-
-
-def test_a_resume_may_come_twice_or_without_a_restore(store: Store) -> None:
-    """It only allows claims."""
-    store.resume()
-    store.insert_many([entry()])
-    store.resume()
-    assert len(store.claim(now=NOW, lease=lease(), limit=9).entries) == 1
 
 
 # probe, close

@@ -1,4 +1,8 @@
-"""The server and the Lambda give the same answer to whatever comes, and never a 5xx."""
+"""The server and the Lambda give the same answer to whatever comes, and never a 5xx.
+
+Nor does the server where Twilio's callbacks come in: there nothing that is not signed changes
+anything.
+"""
 
 from __future__ import annotations
 
@@ -9,17 +13,21 @@ import json
 from collections.abc import Iterator, MutableMapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
+from urllib.parse import parse_qsl, urlencode
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from twilio.request_validator import RequestValidator
 
+from ci360_twilio.core.entry import Entry, Status, key_of
 from ci360_twilio.core.tenant import Tenant, TenantId, parse_tenant
 from ci360_twilio.edge.asgi import App
 from ci360_twilio.edge.aws import parse_invocation
-from ci360_twilio.edge.http import EVENTS, Response, Routes
+from ci360_twilio.edge.http import EVENTS, Request, Response, Routes
 from ci360_twilio.errors import TenantUnknown
 from ci360_twilio.flow.accept import Acceptance
+from ci360_twilio.flow.settle import STATUS, Settlement
 from ci360_twilio.logs import Log
 from ci360_twilio.stores.memory import MemoryStore
 from ci360_twilio.twin.events import outbound_event
@@ -326,3 +334,179 @@ def test_damaged_events_get_the_same_answer_everywhere(
         "double": body[:at] + body[at:] * 2,
     }[change]
     agree(edges, damaged, None, at, plain=plain)
+
+
+# Where Twilio's callbacks come in
+
+PUBLIC = "https://sms.example.com"
+SID, KEY = "SM" + "1a" * 16, key_of(GUARDED, "g")
+
+
+class Door:
+    """The routes that Twilio can reach, with one message of a tenant's on its way."""
+
+    def __init__(self) -> None:
+        self.store, log = MemoryStore(), Log(io.StringIO(), level="error")
+        self.entry = Entry(
+            key=KEY,
+            tenant_id=GUARDED,
+            guid="g",
+            status=Status.SENT,
+            created_at=NOW,
+            due_at=NOW,
+            expires_at=NOW,
+            purge_at=NOW,
+            sid=SID,
+            correlation="c1",
+        )
+        self.store.insert_many([self.entry])
+        tenants = Register()
+        settlement = Settlement(
+            self.store, self.store, tenants, lambda: NOW, log, public_url=PUBLIC
+        )
+        acceptance = Acceptance(self.store, tenants, lambda: NOW, log)
+        self.routes = Routes(acceptance, self.store, log, settlement=settlement)
+
+    def is_untouched(self) -> bool:
+        """Tell whether nothing has changed."""
+        return self.store.get_many([KEY]) == [self.entry] and self.store.pauses() == []
+
+
+FORM = {
+    "AccountSid": "AC" + "f6" * 16,
+    "From": "+12015550199",
+    "MessageSid": SID,
+    "MessageStatus": "delivered",
+    "SmsSid": SID,
+    "To": "+12015550142",
+}
+GENUINE = urlencode(FORM).encode()
+FORM_TYPE = "application/x-www-form-urlencoded"
+
+
+def signature(query: str = "m=c1", form: dict[str, str] = FORM) -> str:
+    """Sign a callback as Twilio does."""
+    url = f"{PUBLIC}{STATUS}{GUARDED}?{query}"
+    made: str = RequestValidator("token").compute_signature(url, form)
+    return made
+
+
+header_values = st.text(st.characters(codec="latin-1"), max_size=60)
+bodies = st.sampled_from([GENUINE, b"", b"{}", b'{"AccountSid":1}'])
+
+
+@few
+@given(
+    method=st.sampled_from(["POST", "POST", "POST", "GET", "HEAD", "PUT", "post", ""]),
+    tail=st.sampled_from([GUARDED, OPEN, "nobody", "", "../guarded", "guarded/"])
+    | st.text(max_size=80),
+    query=st.sampled_from(["m=c1", "", "m=c1&bodySHA256=" + "0" * 64]) | header_values,
+    headers=st.dictionaries(
+        st.sampled_from(
+            [
+                "content-type",
+                "host",
+                "x-api-key",
+                "x-forwarded-host",
+                "x-twilio-signature",
+                "x-twilio-webhooks-signature-settings",
+            ]
+        ),
+        st.sampled_from([FORM_TYPE, "application/json", "key", signature("m=c2"), "a=b,algorithm="])
+        | header_values,
+    ),
+    body=bodies | st.binary(max_size=300),
+)
+@example("POST", GUARDED, "m=c1", {"x-twilio-signature": signature("m=c2")}, GENUINE)
+@example("POST", GUARDED, "m=c1", {"x-twilio-signature": signature()}, b"x" * 70_000)
+@example("POST", OPEN, "m=c1", {"x-twilio-signature": signature()}, GENUINE)
+def test_strangers_change_nothing(
+    method: str, tail: str, query: str, headers: dict[str, str], body: bytes
+) -> None:
+    """Whatever they post to whatever tenant: 403, or it is no callback at all."""
+    door = Door()
+    request = Request(
+        method=method, path=f"{STATUS}{tail}", query=query, headers=headers, body=body
+    )
+    response = door.routes.handle(request)
+    assert response.status in ((403, 413) if method == "POST" else (405,))
+    assert door.is_untouched()
+
+
+@few
+@given(
+    part=st.sampled_from(["body", "query", "signature"]),
+    at=st.integers(0, 1000),
+    change=st.sampled_from(["cut", "flip", "insert", "double"]),
+    byte=st.integers(0, 255),
+)
+@example(part="body", at=0, change="flip", byte=GENUINE[0])
+@example(part="body", at=0, change="insert", byte=ord("&"))
+@example(part="signature", at=0, change="insert", byte=ord(" "))
+def test_damaged_callbacks_change_nothing(part: str, at: int, change: str, byte: int) -> None:
+    """Unless they still say just what was signed, in another spelling."""
+    parts = {"body": GENUINE, "query": b"m=c1", "signature": signature().encode()}
+    whole = parts[part]
+    at %= len(whole)
+    parts[part] = {
+        "cut": whole[:at],
+        "flip": whole[:at] + bytes([byte]) + whole[at + 1 :],
+        "insert": whole[:at] + bytes([byte]) + whole[at:],
+        "double": whole[:at] + whole[at:] * 2,
+    }[change]
+    query, signed = parts["query"].decode("latin-1"), parts["signature"].decode("latin-1")
+    try:
+        pairs = set(parse_qsl(parts["body"].decode(), keep_blank_values=True))
+    except UnicodeDecodeError:
+        pairs = set()
+    genuine = (
+        pairs == set(FORM.items())
+        and signed.strip() == signature()
+        and query.partition("#")[0] == "m=c1"
+    )
+    door = Door()
+    request = Request(
+        method="POST",
+        path=f"{STATUS}{GUARDED}",
+        query=query,
+        headers={"content-type": FORM_TYPE, "x-twilio-signature": signed},
+        body=parts["body"],
+    )
+    assert door.routes.handle(request).status == (204 if genuine else 403)
+    assert door.is_untouched() is not genuine
+
+
+@few
+@given(
+    statuses=st.lists(
+        st.sampled_from(["queued", "sending", "sent", "delivered", "read", "failed", "flying"]),
+        max_size=6,
+    ),
+    cuts=st.lists(st.integers(0, 6), max_size=3),
+)
+def test_callbacks_end_alike_however_they_arrive(statuses: list[str], cuts: list[int]) -> None:
+    """In any order, repeated, one by one or in batches."""
+    requests = []
+    for status in statuses:
+        form = FORM | {"MessageStatus": status}
+        headers = {"content-type": FORM_TYPE, "x-twilio-signature": signature(form=form)}
+        requests.append(
+            Request(
+                method="POST",
+                path=f"{STATUS}{GUARDED}",
+                query="m=c1",
+                headers=headers,
+                body=urlencode(form).encode(),
+            )
+        )
+    ends = []
+    for order in (requests, requests[::-1], sorted(requests, key=lambda one: one.body)):
+        door, at = Door(), 0
+        for cut in [*sorted(cuts), len(order)]:
+            batch = order[at : max(cut, at)]
+            assert [one.status for one in door.routes.statuses(batch)] == [204] * len(batch)
+            at = max(cut, at)
+        (entry,) = door.store.get_many([KEY])
+        assert entry is not None
+        ends.append((entry.status, entry.provider_status))
+    assert len(set(ends)) == 1

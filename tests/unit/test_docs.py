@@ -140,3 +140,16 @@ def test_the_documents_of_the_page_of_tenants_can_be_read() -> None:
     parse_tenant(login, parse_tenant_id("tenant"))
     joined = f"{login.rstrip().rstrip('}').rstrip()},{callers.strip().lstrip('{')}"
     assert parse_tenant(joined, parse_tenant_id("tenant")).jwt is not None
+
+
+def test_every_promise_is_linked_to_a_test_that_exists() -> None:
+    """A promise without its test is a hope."""
+    page = (DOCS / "guarantees.md").read_text()
+    promises = [line for line in page.partition("## What each")[0].splitlines() if "| " in line][2:]
+    assert len(promises) > 10
+    for promise in promises:
+        links = re.findall(r"`(tests/[a-z_/]+\.py)(?:::(test_[a-z_]+))?`", promise)
+        assert links, promise
+        for file, name in links:
+            source = (ROOT / file).read_text()
+            assert not name or f"def {name}(" in source, f"{file} has no {name}"

@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import logging
+import re
 import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -13,6 +14,7 @@ from typing import Any
 
 import pytest
 
+import ci360_twilio.logs as logs
 from ci360_twilio.core.entry import Status
 from ci360_twilio.logs import (
     LEVELS,
@@ -135,6 +137,14 @@ def test_without_a_stream_lines_go_to_standard_error(capsys: pytest.CaptureFixtu
     captured = capsys.readouterr()
     assert json.loads(captured.err)["event"] == "one"
     assert captured.out == ""
+
+
+def test_events_have_names_of_their_own() -> None:
+    """What it is about, and what happened to it; metrics and people's searches go by them."""
+    names = [value for value in vars(logs).values() if isinstance(value, str)]
+    names = [name for name in names if re.fullmatch(r"[a-z]+\.[a-z]+", name)]
+    assert {"event.accepted", "message.sent", "receipt.settled", "receipt.refused"} <= set(names)
+    assert len(set(names)) == len(names)
 
 
 # Levels and observers

@@ -3,19 +3,37 @@
 from __future__ import annotations
 
 import base64
-from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from http import HTTPStatus
 from typing import Any
-from urllib.parse import quote_plus, urlsplit
-
-import msgspec
+from urllib.parse import quote_plus, urlencode, urlsplit
 
 from ci360_twilio import __version__
+from ci360_twilio.clients.answers import (
+    NO_SUCH_RESOURCE,
+    check_account,
+    next_query,
+    read_answer,
+    read_list,
+    read_resource,
+    read_rows,
+    unreadable,
+)
 from ci360_twilio.clients.connections import Connections, HttpAnswer, NoAnswer, NotConnected
-from ci360_twilio.core.codes import explain, failure_of
+from ci360_twilio.core.match import Listed
 from ci360_twilio.core.message import Message
 from ci360_twilio.core.receipt import Receipt, parse_resource
 from ci360_twilio.core.tenant import Tenant
-from ci360_twilio.errors import AnswerLost, Failure, NotReached, TwilioRefused
+from ci360_twilio.errors import AnswerLost, NotReached, TwilioRefused
+
+PAGE_SIZE = 100
+MAX_PAGES = 10
+"""A recipient with more than a thousand messages in the days that are looked through is no
+customer; a list that goes on is given up as a lost answer."""
+
+_MAY_SEND_ALL_THE_SAME = frozenset({20003, 20008, 70051})
+"""Codes of a 403 for credentials that Twilio knows and that may not look: restricted keys and test
+credentials."""
 
 Address = tuple[str, str, int | None]
 
@@ -29,25 +47,127 @@ class TwilioClient:
         self._pools: dict[Address, Connections] = {}
         self._headers: dict[tuple[str, str], dict[str, str]] = {}
 
-    def send(self, message: Message, tenant: Tenant, *, validity: int, timeout: float) -> Receipt:
+    def send(
+        self,
+        message: Message,
+        tenant: Tenant,
+        *,
+        validity: int,
+        timeout: float,
+        callback: str | None = None,
+    ) -> Receipt:
         """Post one message; see :class:`ci360_twilio.ports.Sender` for the contract."""
-        form = encode_form(message, validity=validity).encode()
+        form = encode_form(message, validity=validity, callback=callback).encode()
         return read_answer(self._request("POST", tenant.messages_url, tenant, form, timeout))
 
+    def search(
+        self, tenant: Tenant, to: str, *, since: datetime | None = None, timeout: float = 10.0
+    ) -> list[Listed]:
+        """List messages to a recipient; see :class:`ci360_twilio.ports.Finder` for the contract.
+
+        Pages are followed on the tenant's own address: of what Twilio gives for the next page only
+        the query is taken. ``timeout`` is for each of them.
+
+        A list is whole or none: where it does not end within :data:`MAX_PAGES`, or an answer in it
+        is no list, the answer is lost, since what seems missing may be sent again some day.
+
+        ``since`` filters by the date of sending, which rows of a Messaging Service may not have yet;
+        whether Twilio shows those is not documented. So where nothing is shown that was made since
+        then, the newest page without a filter is added.
+        """
+        query = {"To": to, "PageSize": str(PAGE_SIZE)}
+        if since is None:
+            return self._all_pages(tenant, urlencode(query), timeout)
+        day = since.astimezone(UTC) - timedelta(days=1)
+        dated = query | {"DateSent>": f"{day:%Y-%m-%d}T00:00:00Z"}
+        rows = self._all_pages(tenant, urlencode(dated), timeout)
+        if not any(row.created_at and row.created_at >= since for row in rows):
+            rows += read_rows(self._page(tenant, urlencode(query), timeout))
+        return list({row.receipt.sid: row for row in rows}.values())
+
+    def _all_pages(self, tenant: Tenant, query: str, timeout: float) -> list[Listed]:
+        rows: list[Listed] = []
+        for _ in range(MAX_PAGES):
+            page = self._page(tenant, query, timeout)
+            rows += read_rows(page)
+            following = next_query(page)
+            if following is None:
+                return rows
+            query = following
+        raise AnswerLost("Twilio's list is too long to be read.", reason="list_too_long")
+
+    def _page(self, tenant: Tenant, query: str, timeout: float) -> dict[str, Any]:
+        return self._get(tenant, f"{tenant.messages_url}?{query}", timeout)
+
+    def fetch(self, tenant: Tenant, sid: str, *, timeout: float = 10.0) -> Receipt | None:
+        """Ask for one message; see :class:`ci360_twilio.ports.Finder` for the contract."""
+        if not (sid.isascii() and sid.isalnum()):
+            return None
+        url = f"{tenant.messages_url.removesuffix('.json')}/{sid}.json"
+        try:
+            receipt = parse_resource(self._get(tenant, url, timeout))
+        except TwilioRefused as exc:
+            if exc.twilio_code == NO_SUCH_RESOURCE:  # any other 404 is not from Twilio
+                return None
+            raise
+        if receipt is None or receipt.sid != sid:
+            raise unreadable()
+        return receipt
+
     def probe(self, tenant: Tenant, *, timeout: float = 10.0) -> None:
-        """Ask for one message of the list, to see whether the credentials fit.
+        """Ask Twilio for something that sends nothing, to see whether the credentials fit.
+
+        With the auth token that is the account. Of API keys only main ones may see it: Twilio
+        answers others with 401 and 20003, as if they were wrong (docs/api/errors/20003,
+        docs/iam/api-keys/keys-in-console). So with a key it is one message of the list. A restricted
+        key that may only send, or test credentials, are answered 403: they fit. An account that can
+        be seen and is not active is as if it were refused.
 
         Raises:
             NotReached, TwilioRefused, AnswerLost: as :meth:`send`.
         """
-        answer = self._request("GET", f"{tenant.messages_url}?PageSize=1", tenant, None, timeout)
-        if answer.status != 200:
-            raise _refused(answer)
+        with_token = tenant.user == tenant.account
+        url = f"{_account_url(tenant)}.json" if with_token else f"{tenant.messages_url}?PageSize=1"
+        try:
+            answer = self._get(tenant, url, timeout)
+        except TwilioRefused as exc:
+            known = exc.twilio_code in _MAY_SEND_ALL_THE_SAME
+            if exc.status == HTTPStatus.FORBIDDEN and known:
+                return
+            raise
+        if with_token:
+            check_account(answer, tenant.account)
+        else:
+            read_list(answer, "messages")
+
+    def lookup_sender(self, tenant: Tenant, sender: str, *, timeout: float = 10.0) -> bool | None:
+        """Tell whether a number belongs to the account; ``None`` where that cannot be told.
+
+        Only for ``+`` and digits: short codes, names, services and channels are elsewhere, each at a
+        place of its own. A key that may not look at numbers cannot tell either.
+
+        Raises:
+            NotReached, AnswerLost: as :meth:`send`.
+        """
+        if not sender.startswith("+"):
+            return None
+        url = (
+            f"{_account_url(tenant)}/IncomingPhoneNumbers.json?{urlencode({'PhoneNumber': sender})}"
+        )
+        try:
+            found = read_list(self._get(tenant, url, timeout), "incoming_phone_numbers")
+        except TwilioRefused:
+            return None
+        # Twilio also lists numbers that contain the one that is asked for
+        return any(number.get("phone_number") == sender for number in found)
 
     def close(self) -> None:
         """Close all connections that rest; needed before a freeze."""
         for pool in list(self._pools.values()):
             pool.close()
+
+    def _get(self, tenant: Tenant, url: str, timeout: float) -> dict[str, Any]:
+        return read_resource(self._request("GET", url, tenant, None, timeout))
 
     def _request(
         self, method: str, url: str, tenant: Tenant, form: bytes | None, timeout: float
@@ -82,7 +202,7 @@ class TwilioClient:
         return headers
 
 
-def encode_form(message: Message, *, validity: int) -> str:
+def encode_form(message: Message, *, validity: int, callback: str | None = None) -> str:
     """Encode a message as Twilio's form (docs/messaging/api/message-resource)."""
     sender = "MessagingServiceSid" if message.is_service else "From"
     fields = [f"To={quote_plus(message.to)}", f"{sender}={quote_plus(message.sender)}"]
@@ -90,52 +210,10 @@ def encode_form(message: Message, *, validity: int) -> str:
         fields.append(f"Body={quote_plus(message.body)}")
     fields.extend(f"MediaUrl={quote_plus(url)}" for url in message.media_urls)
     fields.append(f"ValidityPeriod={validity}")
+    if callback is not None:
+        fields.append(f"StatusCallback={quote_plus(callback)}")
     return "&".join(fields)
 
 
-def read_answer(answer: HttpAnswer) -> Receipt:
-    """Read the answer to a create request.
-
-    Raises:
-        TwilioRefused: an error answer; ``failure`` says of which kind.
-        AnswerLost: a 5xx, or a success that names no message.
-    """
-    if answer.status not in (200, 201):
-        raise _refused(answer)
-    receipt = parse_resource(_json(answer.body))
-    if receipt is None:
-        raise AnswerLost("Twilio's answer names no message.", reason="unreadable_answer")
-    return receipt
-
-
-def _refused(answer: HttpAnswer) -> TwilioRefused | AnswerLost:
-    status, code = answer.status, _json(answer.body).get("code")
-    code = code if isinstance(code, int) and not isinstance(code, bool) else None
-    failure = failure_of(code, status)
-    if failure is Failure.AMBIGUOUS:
-        return AnswerLost(f"Twilio answered {status}.", reason=f"twilio_http_{status}")
-    words = explain(code).meaning if code else f"Twilio answered {status}."
-    return TwilioRefused(
-        words,
-        failure=failure,
-        status=status,
-        twilio_code=code,
-        retry_after=_seconds(answer.headers.get("Retry-After")),
-    )
-
-
-def _json(body: bytes) -> dict[str, Any]:
-    with suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        decoded = msgspec.json.decode(body)
-        if isinstance(decoded, dict):
-            return decoded
-    return {}
-
-
-def _seconds(value: str | None) -> float | None:
-    """Read ``Retry-After`` in seconds; a date there is not followed."""
-    try:
-        seconds = float(value or "")
-    except ValueError:
-        return None
-    return seconds if 0 <= seconds < float("inf") else None
+def _account_url(tenant: Tenant) -> str:
+    return tenant.messages_url.removesuffix("/Messages.json")

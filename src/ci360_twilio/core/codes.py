@@ -7,6 +7,7 @@ stands there. Its texts differ between answer and page, and change: only the num
 from __future__ import annotations
 
 from collections.abc import Mapping
+from enum import StrEnum
 from typing import NamedTuple
 
 from ci360_twilio.errors import Failure
@@ -251,3 +252,42 @@ CODES: Mapping[int, Code] = {
     for number, meaning, advice in rows
 }
 """Every code we describe, by its number."""
+
+
+class Concern(StrEnum):
+    """Whom a configuration error keeps from sending, so that the rest need not try."""
+
+    TENANT = "tenant"
+    SENDER = "sender"
+    COUNTRY = "country"
+
+
+_CONCERNS: Mapping[Concern, frozenset[int]] = {
+    Concern.TENANT: frozenset({20003, 20005, 20006, 20008, 20404, 30002, 30037}),
+    Concern.SENDER: frozenset(
+        {21212, 21606, 21607, 21616, 21657, 21659, 21660}
+        | {21664, 21665, 21666, 21667, 21701, 21702, 21703, 21704, 21705, 21711, 21712}
+        | {30018, 30024, 30032, 30033, 30034, 30040, 30041}
+        | {63001, 63002, 63007, 63008, 63020, 63022, 63051}
+    ),
+    Concern.COUNTRY: frozenset({21408}),
+}
+_CONCERN_OF = {code: concern for concern, codes in _CONCERNS.items() for code in codes}
+
+
+def concern_of(code: int | None, http_status: int) -> Concern | None:
+    """Tell whom a configuration error concerns, or ``None`` where it is about one message alone.
+
+    Args:
+        code: Twilio's error code, if it gave one.
+        http_status: the status of Twilio's answer. 401, and 403 or 404 without a code, say that
+            the account or its credentials are wrong.
+    """
+    if code is None:
+        return Concern.TENANT if http_status in (401, 403, 404) else None
+    return Concern.TENANT if http_status == 401 else _CONCERN_OF.get(code)
+
+
+SENDER_TROUBLE = _CONCERNS[Concern.SENDER] | {30007, 30038, 30450, 30485, 63013, 63026}
+"""Codes of a final status that speak against the sender: unregistered, filtered, suspended. Where
+most recent messages of a sender end so, more of them only make it worse."""

@@ -83,3 +83,23 @@ def _plan(code: str) -> _Plan | None:
         lengths=frozenset(metadata.general_desc.possible_length),
         prefix=re.compile(prefix) if prefix else None,
     )
+
+
+@lru_cache(maxsize=16_384)
+def country_of(address: str) -> str | None:
+    """Give the country of a recipient by its two letters (ISO 3166-1), as far as the number tells.
+
+    A channel's prefix is left aside. Where several countries share a calling code and none of them
+    knows the number, it is the main one's. Some numbers belong to no country (``+882...``); ids
+    that are no numbers have none.
+    """
+    number = address.rpartition(":")[2]
+    if not E164.fullmatch(number):
+        return None
+    try:
+        parsed = phonenumbers.parse(number)
+    except phonenumbers.NumberParseException:
+        return None
+    region = phonenumbers.region_code_for_number(parsed)
+    region = region or phonenumbers.region_code_for_country_code(parsed.country_code or 0)
+    return region if region and region.isalpha() and region != "ZZ" else None

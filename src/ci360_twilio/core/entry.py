@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import NamedTuple, NewType
+from typing import NewType
 
 import msgspec
 
@@ -83,6 +83,20 @@ class Kind(StrEnum):
     """The ledger was restored from a backup in which it had no end."""
     HELD = "held"
     """It must not go out before a person has looked."""
+    PLACED = "placed"
+    """It waits in a place: behind a pause, or in its sender's queue."""
+    SUPPRESSED = "suppressed"
+    """A limit keeps it from being sent."""
+    LOOKED = "looked"
+    """Twilio is about to be asked what became of it."""
+    DISOWNED = "disowned"
+    """The SID that was found for it has turned out to be another's."""
+    WITHDRAWN = "withdrawn"
+    """A person took it back before it was sent."""
+    CLOSED = "closed"
+    """A person, or the tenant's rule, ended what could not be found out."""
+    LINKED = "linked"
+    """A new entry sends its message again."""
     PROGRESSED = "progressed"
     """A receipt that is not final."""
     DELIVERED = "delivered"
@@ -94,6 +108,8 @@ class Kind(StrEnum):
 
 S, K = Status, Kind
 
+_OPEN = frozenset({S.SENDING, S.UNKNOWN, S.HELD})
+"""Statuses in which a message may exist whose SID is not known."""
 _AFTER_SID = (S.SENT, S.DELIVERED, S.READ, S.UNDELIVERED, S.FAILED)
 _RECEIPTS: dict[Kind, Status] = {
     K.DELIVERED: S.DELIVERED,
@@ -113,6 +129,8 @@ TRANSITIONS: Mapping[tuple[Status, Kind], Status | None] = {
     (S.ACCEPTED, K.EXPIRED): S.EXPIRED,
     (S.ACCEPTED, K.RESTORED): S.UNKNOWN,
     (S.ACCEPTED, K.HELD): S.HELD,
+    # A start whose commit was not heard of may be written again by the worker that has not sent yet.
+    (S.SENDING, K.STARTED): S.SENDING,
     (S.SENDING, K.MADE): S.SENT,
     (S.SENDING, K.RETRIED): S.ACCEPTED,
     (S.SENDING, K.REFUSED): S.REFUSED,
@@ -125,6 +143,20 @@ TRANSITIONS: Mapping[tuple[Status, Kind], Status | None] = {
     (S.UNKNOWN, K.REFUSED): S.REFUSED,
     (S.UNKNOWN, K.HELD): S.HELD,
     (S.HELD, K.MADE): S.SENT,
+    # A message may turn up that Twilio was taken not to have made, that was given up, or in whose
+    # place another's was found.
+    **{(status, K.MADE): S.SENT for status in (S.ACCEPTED, S.REFUSED, S.EXPIRED, S.CANCELED)},
+    **{(status, K.MADE): S.SENT for status in _AFTER_SID},
+    **{(status, K.DISOWNED): S.UNKNOWN for status in (*_AFTER_SID, S.CANCELED)},
+    # Waiting, looking, and what people do.
+    (S.ACCEPTED, K.PLACED): S.ACCEPTED,
+    (S.ACCEPTED, K.SUPPRESSED): S.SUPPRESSED,
+    (S.ACCEPTED, K.WITHDRAWN): S.CANCELED,
+    (S.UNKNOWN, K.LOOKED): S.UNKNOWN,
+    (S.SENT, K.LOOKED): S.SENT,
+    (S.UNKNOWN, K.CLOSED): S.CANCELED,
+    (S.HELD, K.CLOSED): S.CANCELED,
+    **{(status, K.LINKED): status for status in (S.REFUSED, S.UNDELIVERED, S.FAILED)},
     # Receipts never lower a status, however late they come.
     **{(status, K.PROGRESSED): status for status in _AFTER_SID},
     **{
@@ -142,7 +174,7 @@ class Step(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
 
     at: datetime
     step: str
-    """Which verb acted: ``accept``, ``send``, ``settle``, ``sweep``, ``restore``."""
+    """Which verb acted: ``accept``, ``send``, ``settle``, ``find``, ``sweep``, ``steer``, ``restore``."""
     decision: str
     reason: str | None = None
 
@@ -183,6 +215,23 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     error_code: int | None = None
     problems: tuple[tuple[str, str], ...] = ()
     """What our gates found wrong: field and words, without content."""
+    bulk: bool = False
+    """Whether it belongs to an audience's file; single events go first."""
+    place: str | None = None
+    """Where an accepted entry waits that could be sent by its time alone."""
+    correlation: str | None = None
+    """The random token by which a status callback finds the entry."""
+    started_at: datetime | None = None
+    """When bytes may have left for the first time."""
+    lost_at: datetime | None = None
+    """When it became unknown."""
+    looks: int = 0
+    """How often Twilio was asked what became of it, since it was lost or made."""
+    guessed: bool = False
+    """Whether the SID was found by looking alike, not by Twilio naming it for this entry."""
+    replay_of: Key | None = None
+    """The entry whose message this one sends again."""
+    replayed_by: Key | None = None
     history: tuple[Step, ...] = ()
     history_dropped: int = 0
     """Steps left out of the middle of the history, so that it stays short."""
@@ -209,7 +258,21 @@ class Fact(msgspec.Struct, frozen=True, kw_only=True):
     reason: str | None = None
     error_code: int | None = None
     receipt: Receipt | None = None
+    place: str | None = None
+    correlation: str | None = None
+    guessed: bool = False
+    """Whether the receipt is one that looks alike."""
+    link: Key | None = None
+    """The entry that sends the message again."""
+    by: str | None = None
+    """Which verb tells it, where the kind alone does not say."""
 
+
+FIRST_LOOK = timedelta(seconds=5)
+"""How soon after an answer was lost the message is looked for; its callback may come before."""
+FIRST_FETCH = timedelta(hours=12)
+"""When a message without a final status is asked for (Twilio's advice; facts: docs "Best Practices
+for Messaging Delivery Status Logging")."""
 
 _UNDER_LEASE = frozenset({K.POSTPONED, K.STARTED, K.RETRIED, K.REFUSED, K.LOST})
 """Facts that count only under the lease of the attempt they come from."""
@@ -246,7 +309,7 @@ def _ended(made: Entry, fact: Fact, receipt: Receipt) -> Entry:
     return advance(msgspec.structs.replace(made, provider_status=None), end) or made
 
 
-_RETOLD = frozenset({K.REPEATED, K.POSTPONED})
+_RETOLD = frozenset({K.REPEATED, K.POSTPONED, K.PLACED, K.LINKED})
 """Facts that leave the status alone and still belong in the history."""
 
 
@@ -258,17 +321,34 @@ def _counts(entry: Entry, fact: Fact) -> bool:
         return lease is not None and lease.until <= fact.at
     if kind is K.EXPIRED:
         return entry.deadline <= fact.at and (lease is None or lease.until <= fact.at)
+    if kind is K.PLACED:
+        own = lease is not None and fact.lease is not None and lease.token == fact.lease.token
+        return own or lease is None or lease.until <= fact.at
+    if kind is K.MADE:
+        return _may_be_made(entry, fact)
+    if kind is K.DISOWNED:
+        return entry.guessed
+    if kind is K.LINKED:
+        return entry.replayed_by is None
     if kind in _UNDER_LEASE:
         if lease is None or fact.lease is None or lease.token != fact.lease.token:
             return False
         if kind is K.STARTED and fact.at >= entry.deadline:
             return False
         return kind not in _NEEDS_TIME_LEFT or fact.at < lease.until
-    if fact.receipt is not None and kind is not K.MADE:
+    if fact.receipt is not None:
         same = entry.sid == fact.receipt.sid
         known = Receipt(sid=fact.receipt.sid, status=entry.provider_status or "")
         return same and fact.receipt.rank > known.rank
     return True
+
+
+def _may_be_made(entry: Entry, fact: Fact) -> bool:
+    """Tell whether a SID may be taken: the first one, or one that is sure in place of a guess."""
+    if entry.sid is None:
+        return entry.status in _OPEN or (entry.attempts > 0 and not fact.guessed)
+    other = fact.receipt is not None and fact.receipt.sid != entry.sid
+    return entry.guessed and not fact.guessed and other
 
 
 def _changes(entry: Entry, fact: Fact, target: Status) -> dict[str, object]:
@@ -277,10 +357,25 @@ def _changes(entry: Entry, fact: Fact, target: Status) -> dict[str, object]:
     if kind is K.REPEATED:
         return {"repeats": entry.repeats + 1}
     if kind is K.CLAIMED:
-        return {"lease": fact.lease}
+        return {"lease": fact.lease, "place": None}
     if kind is K.STARTED:
-        return {"status": target, "attempts": entry.attempts + 1, "reason": None}
-    changes: dict[str, object] = {"status": target}
+        return _started(entry, fact) | {"status": target} if entry.status is not target else {}
+    if kind is K.LOOKED:
+        return {"looks": entry.looks + 1, "due_at": fact.due_at or fact.at}
+    if kind is K.LINKED:
+        return {"replayed_by": fact.link}
+    if kind is K.PLACED:
+        return {"place": fact.place, "lease": None, "reason": fact.reason}
+    changes: dict[str, object] = {"status": target, "place": None}
+    if target is S.UNKNOWN:
+        changes |= {"lost_at": fact.at, "due_at": fact.at + FIRST_LOOK, "looks": 0}
+    if kind is K.DISOWNED:
+        changes |= {"sid": None, "provider_status": None, "error_code": None, "guessed": False}
+        changes["lost_at"] = entry.lost_at or fact.at
+    if kind is K.MADE:
+        changes |= {"guessed": fact.guessed, "due_at": fact.at + FIRST_FETCH, "looks": 0}
+    if fact.link is not None:
+        changes["replayed_by"] = fact.link
     if kind in (K.POSTPONED, K.RETRIED):
         changes |= {"lease": None, "due_at": fact.due_at or fact.at, "reason": fact.reason}
     elif kind is K.LEASE_ENDED and target is S.ACCEPTED:
@@ -300,6 +395,15 @@ def _changes(entry: Entry, fact: Fact, target: Status) -> dict[str, object]:
     return changes
 
 
+def _started(entry: Entry, fact: Fact) -> dict[str, object]:
+    return {
+        "attempts": entry.attempts + 1,
+        "reason": None,
+        "correlation": entry.correlation or fact.correlation,
+        "started_at": entry.started_at or fact.at,
+    }
+
+
 def _reason(fact: Fact) -> str | None:
     if fact.reason is None and fact.receipt is not None and fact.receipt.error_code:
         return f"twilio_{fact.receipt.error_code}"
@@ -312,18 +416,23 @@ _VERBS: dict[Kind, str] = {
     K.EXPIRED: "sweep",
     K.RESTORED: "restore",
     K.HELD: "restore",
+    K.SUPPRESSED: "accept",
+    K.DISOWNED: "find",
+    **dict.fromkeys((K.PLACED, K.WITHDRAWN, K.CLOSED, K.LINKED), "steer"),
     **dict.fromkeys((*_RECEIPTS, K.PROGRESSED), "settle"),
 }
 _DECISIONS: dict[Kind, str] = {
     K.REPEATED: "duplicate",
     K.POSTPONED: "postponed",
     K.RETRIED: "retry",
+    K.PLACED: "waits",
+    K.LINKED: "replayed",
 }
 
 
 def _step(fact: Fact, target: Status) -> Step:
     decision = _DECISIONS.get(fact.kind, target.value)
-    step = _VERBS.get(fact.kind, "send")
+    step = fact.by or _VERBS.get(fact.kind, "send")
     return Step(at=fact.at, step=step, decision=decision, reason=_reason(fact))
 
 
@@ -337,82 +446,3 @@ def _remembered(entry: Entry, step: Step) -> dict[str, object]:
         return {"history": history}
     kept = history[:_HISTORY_HEAD] + history[_HISTORY_HEAD + 1 :]
     return {"history": kept, "history_dropped": entry.history_dropped + 1}
-
-
-class Work(StrEnum):
-    """What an entry waits for; stores index entries by it and by the time."""
-
-    SEND = "send"
-    FIND = "find"
-    """What became of it, where the answer was lost."""
-    DECIDE = "decide"
-    """A person."""
-    PURGE = "purge"
-
-
-class Due(NamedTuple):
-    """What an entry waits for, and since or until when."""
-
-    work: Work
-    at: datetime
-
-
-def due(entry: Entry) -> Due:
-    """Tell what an entry waits for, and when it must be looked at again."""
-    if entry.status in (S.ACCEPTED, S.SENDING) and entry.lease is not None:
-        return Due(Work.SEND, entry.lease.until)
-    if entry.status in (S.ACCEPTED, S.SENDING):
-        wanted = max(entry.due_at, entry.not_before) if entry.not_before else entry.due_at
-        return Due(Work.SEND, min(wanted, entry.deadline))
-    if entry.status is S.UNKNOWN:
-        return Due(Work.FIND, entry.due_at)
-    if entry.status is S.HELD:
-        return Due(Work.DECIDE, entry.due_at)
-    return Due(Work.PURGE, entry.purge_at)
-
-
-def sweep(entry: Entry, now: datetime) -> Entry:
-    """Apply what the passing of time alone has done: a lease that ended, an expiry.
-
-    Used when claiming, and when reading an entry that nobody sweeps (the direct Lambda).
-    """
-    for kind in (K.LEASE_ENDED, K.EXPIRED):
-        reason = "lease_ended" if entry.status is S.SENDING else kind.value
-        entry = advance(entry, Fact(kind=kind, at=now, reason=reason)) or entry
-    return entry
-
-
-def take(entry: Entry, now: datetime, lease: Lease) -> Entry | None:
-    """Give the entry under a lease, or ``None`` where it is not to be sent now or already taken."""
-    if entry.status is not S.ACCEPTED or (entry.not_before and entry.not_before > now):
-        return None
-    return advance(entry, Fact(kind=K.CLAIMED, at=now, lease=lease))
-
-
-def admit(entry: Entry, restored_at: datetime | None) -> Entry:
-    """Hold a new entry whose event may have been sent by the part of a ledger that a restore lost.
-
-    An event without a time of its own counts as older for as long as it could be delivered twice:
-    the span in which it would be sent.
-    """
-    if restored_at is None or entry.status is not Status.ACCEPTED:
-        return entry
-    span = entry.expires_at - entry.created_at
-    made = entry.generated_at or entry.created_at - span
-    if made >= restored_at:
-        return entry
-    fact = Fact(kind=Kind.HELD, at=entry.created_at, reason="older_than_restore")
-    return advance(entry, fact) or entry
-
-
-def purged(entry: Entry) -> Entry:
-    """Give what stands for an entry that was deleted, where its event comes again."""
-    return msgspec.structs.replace(
-        entry, status=Status.EXPIRED, reason="purged", message=None, history=(), repeats=1
-    )
-
-
-def validity(entry: Entry, now: datetime, most: int = 36_000) -> int:
-    """Give Twilio's ``ValidityPeriod``: the whole seconds left, 1 to ``most``."""
-    left = (entry.deadline - now) // timedelta(seconds=1)
-    return max(1, min(most, left))

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeIs
 
 
 class ProviderStatus(StrEnum):
@@ -61,12 +64,64 @@ class Receipt(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
 
 
 def parse_resource(resource: Mapping[str, Any]) -> Receipt | None:
-    """Read a message resource as Twilio answers it; ``None`` if it names no message."""
+    """Read a message resource as Twilio answers it; ``None`` if it names no message.
+
+    A status that is no word counts as ``accepted``: the message exists, and that is what matters.
+    """
     sid, status, code = (resource.get(name) for name in ("sid", "status", "error_code"))
-    if not isinstance(sid, str) or not sid or len(sid) > 64 or not sid.isalnum():
+    if not _is_sid(sid):
         return None
-    return Receipt(
-        sid=sid,
-        status=status if isinstance(status, str) and status.isidentifier() else "accepted",
-        error_code=code if isinstance(code, int) and not isinstance(code, bool) else None,
-    )
+    return Receipt(sid=sid, status=_word(status) or "accepted", error_code=_code(code))
+
+
+def parse_callback(form: Mapping[str, str]) -> Receipt | None:
+    """Read a status callback's form; ``None`` if it names no message or no status.
+
+    Parameters that are not known are left aside: Twilio adds some without notice.
+    """
+    sid = form.get("MessageSid") or form.get("SmsSid")
+    status = _word(form.get("MessageStatus") or form.get("SmsStatus"))
+    code = form.get("ErrorCode", "")
+    if not _is_sid(sid) or status is None:
+        return None
+    is_number = code.isascii() and code.isdecimal() and len(code) < _LONGEST
+    return Receipt(sid=sid, status=status, error_code=_code(int(code)) if is_number else None)
+
+
+_LONGEST = 64
+"""Characters of a SID or a status; Twilio's have 34 and 19."""
+_LARGEST_CODE = 9_999_999
+"""Twilio's codes have five digits."""
+
+
+def _is_sid(value: object) -> TypeIs[str]:
+    return isinstance(value, str) and len(value) <= _LONGEST and value.isascii() and value.isalnum()
+
+
+def _word(value: object) -> str | None:
+    """Give a status in lower case; callbacks and resources write it alike."""
+    if not isinstance(value, str) or len(value) > _LONGEST:
+        return None
+    return value.lower() if value.isascii() and value.isidentifier() else None
+
+
+def _code(value: object) -> int | None:
+    if not isinstance(value, int) or isinstance(value, bool):
+        return None
+    return value if 0 < value <= _LARGEST_CODE else None
+
+
+_FINAL = frozenset(
+    {
+        ProviderStatus.DELIVERED,
+        ProviderStatus.UNDELIVERED,
+        ProviderStatus.FAILED,
+        ProviderStatus.CANCELED,
+        ProviderStatus.READ,
+    }
+)
+
+
+def is_final(status: str | None) -> bool:
+    """Tell whether Twilio has said the last word on a message, but for a failure it takes back."""
+    return status in _FINAL

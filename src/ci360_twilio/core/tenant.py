@@ -9,9 +9,14 @@ from urllib.parse import urlsplit
 import msgspec
 import phonenumbers
 
+from ci360_twilio.core.e164 import PUNCTUATION
+from ci360_twilio.core.pace import Rate
 from ci360_twilio.errors import BadTenantId, Issue, TenantBroken
 
 TenantId = NewType("TenantId", str)
+
+RECIPIENT_LIMIT = 20
+"""Messages to one recipient in a day, where the tenant does not say: it ends loops of replies."""
 
 _TENANT_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _ACCOUNT = re.compile(r"AC[0-9A-Za-z]{1,64}")
@@ -63,6 +68,13 @@ class _Document(msgspec.Struct, frozen=True, kw_only=True):
     recipient_from: Literal["creative", "attributes"] | None = None
     recipient_check: Literal["possible", "valid"] | None = None
     retention_days: float | None = None
+    twilio_auth_tokens: tuple[str, ...] | None = None
+    twilio_webhook_keys: dict[str, str] | None = None
+    sender_rates: dict[str, float] | None = None
+    unknown_after_deadline: Literal["hold", "resend"] | None = None
+    messages_per_hour: int | None = None
+    messages_per_recipient_per_day: int | None = None
+    countries: tuple[str, ...] | None = None
     api_keys: tuple[str, ...] | None = None
     basic: Basic | None = None
     bearer_tokens: tuple[str, ...] | None = None
@@ -86,6 +98,19 @@ class Tenant(msgspec.Struct, frozen=True, kw_only=True):
     recipient_from: Literal["creative", "attributes"] = "creative"
     recipient_check: Literal["possible", "valid"] = "possible"
     retention_days: float = 90.0
+    webhook_tokens: tuple[str, ...] = ()
+    """Auth tokens that may have signed a webhook; the account's own first."""
+    webhook_keys: dict[str, str] = {}
+    """Shared keys that may have signed a webhook, by their id."""
+    sender_rates: dict[str, Rate] = {}
+    """How fast a sender may send, by sender; senders that are not named are not paced."""
+    unknown_after_deadline: Literal["hold", "resend"] = "hold"
+    messages_per_hour: int | None = None
+    """More than these pause the tenant."""
+    messages_per_recipient_per_day: int | None = RECIPIENT_LIMIT
+    """More than these in 24 hours are suppressed; no limit where there is none."""
+    countries: frozenset[str] | None = None
+    """Countries of recipients, by two letters; any where there are none named."""
     api_keys: tuple[str, ...] = ()
     basic: Basic | None = None
     bearer_tokens: tuple[str, ...] = ()
@@ -142,6 +167,8 @@ def _checked(doc: _Document, tenant_id: TenantId, hosts: tuple[str, ...]) -> Ten
         issues.append(Issue("basic", "needs a username and a password"))
     if doc.jwt is not None and not doc.jwt.key:
         issues.append(Issue("jwt.key", "is empty"))
+    rates = _sender_rates(doc.sender_rates or {}, tenant_id, issues)
+    issues.extend(_limit_issues(doc))
     url = _messages_url(doc, hosts, issues)
     if issues:
         raise _broken(*issues)
@@ -156,11 +183,64 @@ def _checked(doc: _Document, tenant_id: TenantId, hosts: tuple[str, ...]) -> Ten
         recipient_from=doc.recipient_from or "creative",
         recipient_check=doc.recipient_check or "possible",
         retention_days=doc.retention_days or 90.0,
+        webhook_tokens=(doc.twilio_auth_token, *(doc.twilio_auth_tokens or ())),
+        webhook_keys=doc.twilio_webhook_keys or {},
+        sender_rates=rates,
+        unknown_after_deadline=doc.unknown_after_deadline or "hold",
+        messages_per_hour=doc.messages_per_hour,
+        messages_per_recipient_per_day=_recipient_limit(doc.messages_per_recipient_per_day),
+        countries=frozenset(map(str.upper, doc.countries)) if doc.countries else None,
         api_keys=doc.api_keys or (),
         basic=doc.basic,
         bearer_tokens=doc.bearer_tokens or (),
         jwt=doc.jwt,
     )
+
+
+def _sender_rates(
+    rates: dict[str, float], tenant_id: TenantId, issues: list[Issue]
+) -> dict[str, Rate]:
+    """Give each sender its budget; senders that stand together, separated by commas, share one."""
+    found: dict[str, Rate] = {}
+    for names, per_second in rates.items():
+        senders = [_spelled(name) for name in names.split(",") if name.strip()]
+        if not senders or not 0.01 <= per_second <= 10_000:
+            words = "takes senders and their segments per second, from 0.01 to 10,000"
+            issues.append(Issue("sender_rates", words))
+            continue
+        rate = Rate(f"{tenant_id}/{senders[0]}", per_second)
+        if found.keys() & set(senders) or len(set(senders)) < len(senders):
+            issues.append(Issue("sender_rates", "names a sender twice"))
+        found |= dict.fromkeys(senders, rate)
+    return found
+
+
+def _spelled(sender: str) -> str:
+    """Write a sender as messages have it: numbers without what people put between digits."""
+    sender = sender.strip()
+    return PUNCTUATION.sub("", sender) if "+" in sender else sender
+
+
+def _limit_issues(doc: _Document) -> list[Issue]:
+    issues = []
+    if doc.messages_per_hour is not None and doc.messages_per_hour < 1:
+        issues.append(Issue("messages_per_hour", "must be at least 1"))
+    if (doc.messages_per_recipient_per_day or 0) < 0:
+        issues.append(Issue("messages_per_recipient_per_day", "must be at least 1, or 0 for none"))
+    supported = phonenumbers.SUPPORTED_REGIONS
+    if not all(country.upper() in supported for country in doc.countries or ()):
+        issues.append(Issue("countries", "must be two-letter codes, such as US or GB"))
+    for name, keys in (
+        ("twilio_auth_tokens", doc.twilio_auth_tokens or ()),
+        ("twilio_webhook_keys", [*(doc.twilio_webhook_keys or {}).values()]),
+    ):
+        if not all(keys):
+            issues.append(Issue(name, "holds an empty one"))
+    return issues
+
+
+def _recipient_limit(said: int | None) -> int | None:
+    return RECIPIENT_LIMIT if said is None else said or None
 
 
 def _messages_url(doc: _Document, hosts: tuple[str, ...], issues: list[Issue]) -> str:

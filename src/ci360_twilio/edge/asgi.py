@@ -1,6 +1,7 @@
-"""The ASGI face of the routes: events that arrive together are accepted with one commit.
+"""The ASGI face of the routes: what arrives together is written with one commit.
 
-A plain ASGI application; nothing here decides anything about an event.
+Events and Twilio's callbacks are gathered apart: a flood of callbacks must not keep events waiting.
+A plain ASGI application; nothing here decides anything about a request.
 """
 
 from __future__ import annotations
@@ -13,13 +14,19 @@ from typing import Any
 
 from ci360_twilio.core.event import MAX_BYTES
 from ci360_twilio.edge.http import EVENTS, Request, Response, Routes, failure
+from ci360_twilio.flow.settle import MAX_CALLBACK, STATUS
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 MAX_BATCH = 256
-"""Requests that share one commit."""
+"""Events that share one commit."""
+MAX_CALLBACKS = 128
+"""Callbacks that share one commit; an event that comes meanwhile waits for one commit at most."""
+SPACING = 0.02
+"""Seconds between two commits of callbacks: long enough that events find the ledger free, and next
+to nothing of the 15 seconds that Twilio waits for an answer."""
 MAX_WAITING = 2_000
 MAX_WAITING_BYTES = 64 * MAX_BYTES
 """What may wait for a commit; beyond it requests are told to come back."""
@@ -31,17 +38,34 @@ class Gatherer:
     The work runs in one thread of its own, so that the event loop goes on reading.
     """
 
-    def __init__(self, work: Callable[[list[Request]], list[Response]]) -> None:
+    def __init__(
+        self,
+        work: Callable[[list[Request]], list[Response]],
+        *,
+        name: str = "accept",
+        most: int = MAX_BATCH,
+        spacing: float = 0.0,
+    ) -> None:
+        """Make it.
+
+        Args:
+            work: answers a batch.
+            name: of the thread.
+            most: requests that are handed on together.
+            spacing: seconds for which nothing is handed on after a batch.
+        """
         self._work = work
+        self._most = most
+        self._spacing = spacing
         self._waiting: deque[tuple[Request, asyncio.Future[Response]]] = deque()
         self._bytes = 0
         self._running: asyncio.Task[None] | None = None
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="accept")
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix=name)
 
     async def submit(self, request: Request) -> Response:
         """Give the response to a request, once its batch is committed."""
         if len(self._waiting) >= MAX_WAITING or self._bytes >= MAX_WAITING_BYTES:
-            words = "Too many events are waiting; come back in a moment."
+            words = "Too many requests are waiting; come back in a moment."
             return failure(503, "busy", words, request.request_id)
         answer: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
         self._waiting.append((request, answer))
@@ -51,21 +75,28 @@ class Gatherer:
         return await answer
 
     async def _run(self) -> None:
+        try:
+            while self._waiting:
+                await self._hand_on()
+                if self._spacing:
+                    await asyncio.sleep(self._spacing)
+        finally:
+            self._running = None
+
+    async def _hand_on(self) -> None:
+        size = min(len(self._waiting), self._most)
+        batch = [self._waiting.popleft() for _ in range(size)]
+        requests = [request for request, _ in batch]
+        self._bytes -= sum(len(request.body) for request in requests)
         loop = asyncio.get_running_loop()
-        while self._waiting:
-            size = min(len(self._waiting), MAX_BATCH)
-            batch = [self._waiting.popleft() for _ in range(size)]
-            requests = [request for request, _ in batch]
-            self._bytes -= sum(len(request.body) for request in requests)
-            try:
-                responses = await loop.run_in_executor(self._thread, self._work, requests)
-            except Exception:  # noqa: BLE001 - the next batch must still be taken
-                words = "The event could not be taken just now."
-                responses = [failure(503, "unavailable", words, r.request_id) for r in requests]
-            for (_, answer), response in zip(batch, responses, strict=True):
-                if not answer.done():  # its caller may have gone away
-                    answer.set_result(response)
-        self._running = None
+        try:
+            responses = await loop.run_in_executor(self._thread, self._work, requests)
+        except Exception:  # noqa: BLE001 - the next batch must still be taken
+            words = "This could not be taken just now."
+            responses = [failure(503, "unavailable", words, r.request_id) for r in requests]
+        for (_, answer), response in zip(batch, responses, strict=True):
+            if not answer.done():  # its caller may have gone away
+                answer.set_result(response)
 
     def close(self) -> None:
         """Let the thread end."""
@@ -78,6 +109,9 @@ class App:
     def __init__(self, routes: Routes) -> None:
         self._routes = routes
         self._events = Gatherer(routes.events)
+        self._statuses = Gatherer(
+            routes.statuses, name="settle", most=MAX_CALLBACKS, spacing=SPACING
+        )
         self._others = ThreadPoolExecutor(2, thread_name_prefix="http")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -93,25 +127,31 @@ class App:
         headers = {
             name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]
         }
-        body = await _body(headers, receive)
+        path = scope["path"]
+        most = MAX_CALLBACK if path.startswith(STATUS) else MAX_BYTES
+        body = await _body(headers, receive, most)
         client = scope.get("client")
         request = Request(
             method=scope["method"],
-            path=scope["path"],
+            path=path,
+            query=scope.get("query_string", b"").decode("latin-1"),
             headers=headers,
             body=body or b"",
             peer=client[0] if client else "",
         )
         close: tuple[tuple[bytes, bytes], ...] = ()
         if body is None:
-            words = f"The body is over {MAX_BYTES:,} bytes."
+            words = f"The body is over {most:,} bytes."
             response = failure(413, "too_large", words, request.request_id)
             close = ((b"connection", b"close"),)  # the rest of the body is not read
         else:
             response = await self._respond(request)
-        head = [
+        about = [
             (b"content-type", response.content_type.encode()),
             (b"content-length", str(len(response.body)).encode()),
+        ]
+        head = [
+            *(about if response.status != 204 else ()),  # it has no content to speak of
             *((name.lower().encode(), value.encode()) for name, value in response.headers),
             *close,
         ]
@@ -122,6 +162,8 @@ class App:
     async def _respond(self, request: Request) -> Response:
         if request.path == EVENTS and request.method == "POST":
             return await self._events.submit(request)
+        if request.path.startswith(STATUS) and request.method == "POST":
+            return await self._statuses.submit(request)
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._others, self._routes.handle, request)
 
@@ -130,14 +172,15 @@ class App:
         await send({"type": "lifespan.startup.complete"})
         await receive()
         self._events.close()
+        self._statuses.close()
         self._others.shutdown()
         await send({"type": "lifespan.shutdown.complete"})
 
 
-async def _body(headers: dict[str, str], receive: Receive) -> bytes | None:
+async def _body(headers: dict[str, str], receive: Receive, most: int) -> bytes | None:
     """Read the body; ``None`` as soon as it is over the limit."""
     announced = headers.get("content-length", "")
-    if announced.isdecimal() and int(announced[:20]) > MAX_BYTES:
+    if announced.isdecimal() and int(announced[:20]) > most:
         return None
     chunks: list[bytes] = []
     size, more = 0, True
@@ -147,7 +190,7 @@ async def _body(headers: dict[str, str], receive: Receive) -> bytes | None:
             break
         chunk = message.get("body", b"")
         size += len(chunk)
-        if size > MAX_BYTES:
+        if size > most:
             return None
         chunks.append(chunk)
         more = message.get("more_body", False)

@@ -141,7 +141,7 @@ def _instance() -> Direct:
             settings = read_settings(ledger="memory:")
             log = Log(level=settings.log_level)
             capture_foreign(log)
-            _direct = Direct(wire(settings, log, tenants_wait=False))
+            _direct = Direct(wire(settings, log, trips=False))
             if settings.ledger == "memory:":
                 words = (
                     "no ledger table is set: the same event is recognised by this warm instance "

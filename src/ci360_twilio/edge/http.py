@@ -9,7 +9,7 @@ import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -18,6 +18,7 @@ from ci360_twilio.core.access import parse_credentials
 from ci360_twilio.core.entry import UNFINISHED, Entry, Status
 from ci360_twilio.errors import ConnectorError, LedgerUnavailable
 from ci360_twilio.flow.accept import Acceptance, Accepted, Answer, Arrival, Ignored
+from ci360_twilio.flow.settle import STATUS, Settled, Settlement, StatusCallback
 from ci360_twilio.logs import Log
 from ci360_twilio.ports import Vitals
 
@@ -33,6 +34,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
 
     method: str
     path: str
+    query: str = ""
+    """What follows the ``?``, byte for byte as Latin-1: Twilio signs it as it stands."""
     headers: Mapping[str, str]
     body: bytes = b""
     peer: str = ""
@@ -53,6 +56,9 @@ class Response(msgspec.Struct, frozen=True, kw_only=True):
 
 _encode = msgspec.json.Encoder().encode
 
+_Item = TypeVar("_Item")
+_Answer = TypeVar("_Answer")
+
 
 class Routes:
     """Answers requests. Every method may be called from any thread, and none raises."""
@@ -63,6 +69,7 @@ class Routes:
         vitals: Vitals,
         log: Log,
         *,
+        settlement: Settlement | None = None,
         on_loopback: bool = False,
         authenticated_upstream: bool = False,
         metrics: Callable[[], tuple[bytes, str]] | None = None,
@@ -74,6 +81,7 @@ class Routes:
             acceptance: the verb behind ``POST /ci360/events``.
             vitals: the ledger, for ``/readyz``.
             log: where unexpected errors are told.
+            settlement: the verb behind ``POST /twilio/status/<tenant id>``, where Twilio may call.
             on_loopback: the server is bound to loopback and has no public address.
             authenticated_upstream: a gateway in front authenticates every request.
             metrics: gives the text of ``/metrics`` and its content type.
@@ -82,6 +90,7 @@ class Routes:
         self._acceptance = acceptance
         self._vitals = vitals
         self._log = log
+        self._settlement = settlement
         self._on_loopback = on_loopback
         self._upstream = authenticated_upstream
         self._metrics = metrics
@@ -92,10 +101,12 @@ class Routes:
         """Answer one request of any route."""
         if request.path == EVENTS:
             return self.events([request])[0]
+        if request.path.startswith(STATUS):
+            return self.statuses([request])[0]
         pages = {"/healthz": self._healthz, "/readyz": self._readyz, "/metrics": self._metrics_page}
         page = pages.get(request.path)
         if page is None:
-            return failure(404, "not_found", "There is nothing here.", request.request_id)
+            return _not_found(request)
         if request.method not in ("GET", "HEAD"):
             return _method_not_allowed(request, "GET, HEAD")
         try:
@@ -117,13 +128,42 @@ class Routes:
     def accept(self, requests: Sequence[Request]) -> list[Answer]:
         """Take requests through the gates; an error of ours becomes a 503 and nothing is sent."""
         arrivals = [self._arrival(request) for request in requests]
+        upset = LedgerUnavailable("The event could not be taken just now.")
+        return self._answered(self._acceptance.accept_many, arrivals, upset)
+
+    def statuses(self, requests: Sequence[Request]) -> list[Response]:
+        """Answer a batch of status callbacks, with one commit."""
+        if self._settlement is None:
+            return [_not_found(request) for request in requests]
+        callbacks = [_callback(request) for request in requests if request.method == "POST"]
+        upset = LedgerUnavailable("The callback could not be taken just now.")
+        answers: list[Settled | ConnectorError]
+        answers = self._answered(self._settlement.settle_many, callbacks, upset)
+        left = iter(answers)
+        return [
+            _settled(next(left), request.request_id)
+            if request.method == "POST"
+            else _method_not_allowed(request, "POST")
+            for request in requests
+        ]
+
+    def _answered(
+        self,
+        verb: Callable[[list[_Item]], list[_Answer]],
+        items: list[_Item],
+        upset: _Answer,
+    ) -> list[_Answer]:
+        """Do a batch; what upsets the verb gets the answer ``upset`` and takes no others with it."""
         try:
-            return self._acceptance.accept_many(arrivals) if arrivals else []
-        except Exception as exc:  # noqa: BLE001 - one broken request must not take others with it
-            self._log.error("accept.unexpected", error=type(exc).__name__, batch=len(arrivals))
-            if len(requests) == 1:
-                return [LedgerUnavailable("The event could not be taken just now.")]
-            return [answer for request in requests for answer in self.accept([request])]
+            return verb(items) if items else []
+        except Exception as exc:  # noqa: BLE001 - nothing a caller sends yields a 500
+            name = getattr(verb, "__name__", "")
+            self._log.error(
+                "http.unexpected", error=type(exc).__name__, verb=name, batch=len(items)
+            )
+            if len(items) == 1:
+                return [upset]
+            return [answer for item in items for answer in self._answered(verb, [item], upset)]
 
     def _arrival(self, request: Request) -> Arrival:
         return Arrival(
@@ -170,6 +210,20 @@ class Routes:
         self._log.error("http.unexpected", error=type(exc).__name__, request_id=request.request_id)
         words = "This could not be answered just now."
         return failure(503, "unavailable", words, request.request_id)
+
+
+def _callback(request: Request) -> StatusCallback:
+    return StatusCallback(
+        tenant_id=request.path.removeprefix(STATUS),
+        query=request.query,
+        body=request.body,
+        headers=request.headers,
+        request_id=request.request_id,
+    )
+
+
+def _settled(answer: Settled | ConnectorError, request_id: str) -> Response:
+    return Response(status=204) if isinstance(answer, Settled) else respond(answer, request_id)
 
 
 def respond(answer: Answer, request_id: str) -> Response:
@@ -242,6 +296,10 @@ def failure(
         headers = (("WWW-Authenticate", "Bearer"),)
     members = {name: value for name, value in (shown or {}).items() if value is not None}
     return Response(status=status, body=_encode({**members, "error": error}), headers=headers)
+
+
+def _not_found(request: Request) -> Response:
+    return failure(404, "not_found", "There is nothing here.", request.request_id)
 
 
 def _method_not_allowed(request: Request, allowed: str) -> Response:

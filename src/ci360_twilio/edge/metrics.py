@@ -6,6 +6,7 @@ them up through files in ``PROMETHEUS_MULTIPROC_DIR``, which must be set before 
 
 from __future__ import annotations
 
+from collections import Counter as Counted
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -17,11 +18,21 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
 from ci360_twilio.errors import LedgerUnavailable
-from ci360_twilio.logs import ENTRY_SWEPT, EVENT_ACCEPTED, EVENT_REJECTED, MESSAGE_SENT
+from ci360_twilio.logs import (
+    ENTRY_SWEPT,
+    EVENT_ACCEPTED,
+    EVENT_REJECTED,
+    MESSAGE_SENT,
+    RECEIPT_REFUSED,
+    RECEIPT_SETTLED,
+)
 from ci360_twilio.ports import Vitals
 
 _EVENTS = Counter("ci360_twilio_events", "Requests from CI360 by decision.", ["decision", "reason"])
 _ATTEMPTS = Counter("ci360_twilio_attempts", "Attempts to send by outcome.", ["outcome", "reason"])
+_RECEIPTS = Counter(
+    "ci360_twilio_receipts", "Status callbacks by decision.", ["decision", "reason"]
+)
 _SWEPT = Counter("ci360_twilio_swept", "Entries overtaken by time.", ["status"])
 _SECONDS = Histogram(
     "ci360_twilio_attempt_seconds",
@@ -37,6 +48,8 @@ def observe(event: str, fields: dict[str, Any]) -> None:
     elif event == MESSAGE_SENT:
         _ATTEMPTS.labels(str(fields["decision"]), fields.get("reason") or "").inc()
         _SECONDS.observe(fields["ms"] / 1000)
+    elif event in (RECEIPT_SETTLED, RECEIPT_REFUSED):
+        _RECEIPTS.labels(str(fields["decision"]), fields.get("reason") or "").inc()
     elif event == ENTRY_SWEPT:
         _SWEPT.labels(str(fields["decision"])).inc()
 
@@ -68,9 +81,16 @@ class _LedgerCollector(Collector):
         )
         oldest = summary.oldest_due_at
         age.add_metric([], (now - oldest).total_seconds() if oldest else 0)
-        paused = GaugeMetricFamily("ci360_twilio_paused", "Whether sending waits for a person.")
-        paused.add_metric([], float(summary.paused))
-        return [up, unfinished, due, age, paused]
+        waiting = GaugeMetricFamily(
+            "ci360_twilio_waiting", "Entries behind a pause or in a sender's queue."
+        )
+        waiting.add_metric([], summary.waiting)
+        paused = GaugeMetricFamily(
+            "ci360_twilio_paused", "Pauses, by what they cover and why.", labels=["scope", "cause"]
+        )
+        for (scope, cause), count in Counted((p.scope, p.cause) for p in summary.pauses).items():
+            paused.add_metric([scope, cause], count)
+        return [up, unfinished, due, age, waiting, paused]
 
 
 def exporter(vitals: Vitals) -> Callable[[], tuple[bytes, str]]:

@@ -13,6 +13,7 @@ from collections import deque
 from datetime import datetime
 
 from ci360_twilio.core.entry import Entry, Fact, Key
+from ci360_twilio.core.pause import Cause
 from ci360_twilio.errors import LedgerUnavailable
 from ci360_twilio.flow.send import ATTEMPT_SECONDS, Begun
 from ci360_twilio.logs import LEDGER_PURGED
@@ -24,6 +25,8 @@ AT_ONCE = 32
 """Entries claimed, begun and recorded in one commit: a server that accepts waits behind it."""
 GATHER_SECONDS = 0.002
 """How long results are gathered, so that one commit serves several."""
+KEEP_SECONDS = 1.0
+"""How often it is looked whether something is to be asked of Twilio."""
 HOUSEKEEPING_SECONDS = 30.0
 BACKOFF_SECONDS = 1.0
 """How long a worker waits after the ledger failed."""
@@ -44,6 +47,7 @@ class Worker:
         self._unrecorded: list[tuple[Key, Fact]] = []
         self._next_claim = self._next_housekeeping = 0.0
         self._stopping = False
+        self._kept = threading.Event()
 
     def stop(self) -> None:
         """Ask the worker to take nothing new; safe in a signal handler."""
@@ -52,8 +56,9 @@ class Worker:
     def run(self) -> None:
         """Work until stopped. Requests that are open then are waited for and recorded."""
         senders = [threading.Thread(target=self._send, name="send") for _ in range(self._most)]
-        for sender in senders:
-            sender.start()
+        keeper = threading.Thread(target=self._keep, name="keep")
+        for thread in (*senders, keeper):
+            thread.start()
         try:
             while not self._stopping:
                 try:
@@ -63,14 +68,34 @@ class Worker:
                     time.sleep(BACKOFF_SECONDS)
             self._drain()
         finally:
+            self._kept.set()
             for _ in senders:
                 self._going.put(None)
+            keeper.join()
 
     def _send(self) -> None:
         """Make attempts, one after the other, until there is nothing more to come."""
         while (begun := self._going.get()) is not None:
             fact = self._sending.attempt(begun, timeout=ATTEMPT_SECONDS)
             self._done.put((begun.entry.key, fact))
+
+    def _keep(self) -> None:
+        """Ask Twilio what became of messages, and whether what was paused works again."""
+        while not self._kept.wait(KEEP_SECONDS):
+            try:
+                self._parts.pausing.ask(self._parts.client)
+                self._parts.pausing.write()
+                self._find()
+            except LedgerUnavailable as exc:
+                self._log.error("worker.ledger", error=exc.code, message=exc.message)
+                self._kept.wait(BACKOFF_SECONDS)
+            except Exception as exc:  # noqa: BLE001 - sending goes on; the next round tries again
+                self._log.error("worker.keep", error=type(exc).__name__)
+
+    def _find(self) -> None:
+        """Look for messages until there is nothing more to look for just now, or the worker stops."""
+        while not self._kept.is_set() and self._parts.finding.find_many(AT_ONCE) == AT_ONCE:
+            pass
 
     def _round(self) -> None:
         """Write what came back and begin what goes out in one commit; then look for more."""
@@ -143,7 +168,7 @@ class Worker:
             self._log.info(LEDGER_PURGED, entries=purged)
             self._next_housekeeping = 0.0 if purged == PURGE_BATCH else self._next_housekeeping
         summary = store.summary(now)
-        if summary.paused:
+        if any(pause.cause is Cause.RESTORE for pause in summary.pauses):
             words = "the ledger was restored; nothing is sent until: ci360-twilio ledger restore --resume"
             self._log.warning("worker.paused", message=words)
         if summary.outdated:

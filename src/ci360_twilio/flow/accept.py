@@ -14,7 +14,9 @@ import msgspec
 
 from ci360_twilio.core.access import NONE, Credentials, fits
 from ci360_twilio.core.creative import Problem, parse_creative
-from ci360_twilio.core.entry import Entry, Status, Step, key_of, sweep
+from ci360_twilio.core.due import sweep
+from ci360_twilio.core.e164 import country_of
+from ci360_twilio.core.entry import Entry, Status, Step, key_of
 from ci360_twilio.core.event import MAX_BYTES, OUTBOUND, Event, Payload, parse_event, parse_payload
 from ci360_twilio.core.message import DEFAULT_NAMES, AttributeNames, Message, compose
 from ci360_twilio.core.tenant import Tenant, TenantId, parse_tenant_id
@@ -89,10 +91,11 @@ class Acceptance:
         the ledger cannot write, the requests it concerns are answered with ``LedgerUnavailable``.
         """
         started, now = time.perf_counter(), self._clock()
-        answers: list[Answer | Entry] = [self._judge(arrival, now) for arrival in arrivals]
+        limits: dict[TenantId, int] = {}
+        answers: list[Answer | Entry] = [self._judge(arrival, now, limits) for arrival in arrivals]
         entries = [answer for answer in answers if isinstance(answer, Entry)]
         try:
-            inserted = iter(self._ledger.insert_many(entries) if entries else [])
+            inserted = iter(self._insert(entries, limits))
         except LedgerUnavailable as exc:
             answers = [exc if isinstance(answer, Entry) else answer for answer in answers]
             inserted = iter(())
@@ -106,7 +109,13 @@ class Acceptance:
         )
         return final
 
-    def _judge(self, arrival: Arrival, now: datetime) -> Ignored | ConnectorError | Entry:
+    def _insert(self, entries: list[Entry], limits: dict[TenantId, int]) -> list[Inserted]:
+        return self._ledger.insert_many(entries, recipient_limits=limits) if entries else []
+
+    def _judge(
+        self, arrival: Arrival, now: datetime, limits: dict[TenantId, int]
+    ) -> Ignored | ConnectorError | Entry:
+        """Pass one request through the gates; ``limits`` gets its tenant's limit per recipient."""
         try:
             if len(arrival.body) > MAX_BYTES:
                 raise TooLarge(f"The body is over {MAX_BYTES:,} bytes.")
@@ -117,6 +126,8 @@ class Acceptance:
             if _is_foreign(payload):
                 guid = payload.guid if isinstance(payload.guid, str) else None
                 return Ignored(reason="event_type", guid=guid)
+            if tenant.messages_per_recipient_per_day is not None:
+                limits[tenant.id] = tenant.messages_per_recipient_per_day
             return self._entry(parse_event(payload, tenant.id, now), tenant, now)
         except ConnectorError as exc:
             return exc
@@ -186,6 +197,8 @@ class Acceptance:
         errors = tuple(problem for problem in found if problem.error)
         if message is None or errors:
             return Status.REFUSED, errors[0].code, None, tuple(map(_words, errors))
+        if tenant.countries is not None and country_of(message.to) not in tenant.countries:
+            return Status.SUPPRESSED, "country_not_allowed", message, ()
         return Status.ACCEPTED, None, message, ()
 
 

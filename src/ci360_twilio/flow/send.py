@@ -12,16 +12,18 @@ from __future__ import annotations
 import queue
 import random
 import secrets
-import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 import msgspec
 
-from ci360_twilio.core.entry import Entry, Fact, Key, Kind, Lease, validity
+from ci360_twilio.core.due import validity
+from ci360_twilio.core.entry import Entry, Fact, Key, Kind, Lease, Status
+from ci360_twilio.core.pace import Rate
 from ci360_twilio.core.retry import BACKOFF, Verdict, decide
 from ci360_twilio.core.tenant import Tenant, TenantId
 from ci360_twilio.errors import (
@@ -30,14 +32,15 @@ from ci360_twilio.errors import (
     SendFailed,
     TwilioRefused,
 )
-from ci360_twilio.logs import ENTRY_SWEPT, MESSAGE_SENT, TENANT_WAITS, Log, safe_guid
-from ci360_twilio.ports import Clock, Ledger, Sender, Tenants
+from ci360_twilio.flow.pausing import Pausing
+from ci360_twilio.logs import ENTRY_SWEPT, MESSAGE_SENT, Log, safe_guid
+from ci360_twilio.ports import Clock, Ledger, Sender, Tenants, unpaced
 
 ATTEMPT_SECONDS = 35.0
 """How long a worker gives one attempt: Twilio may hold a create call for about 26 seconds."""
-_PROBE = timedelta(seconds=40)
-"""How long the outcome of a probe is waited for; longer than its time-outs."""
-_LOGIN_CODES = frozenset({20003, 20005, 20006, None})
+CALLBACK_OVERRIDES = "#rc=5&rp=all"
+"""Has Twilio repeat a callback that did not get through, up to five times, whatever went wrong; by
+itself it does so once, and only where no connection came about."""
 
 
 class Begun(msgspec.Struct, frozen=True):
@@ -45,15 +48,6 @@ class Begun(msgspec.Struct, frozen=True):
 
     entry: Entry
     tenant: Tenant
-
-
-class _Wait(msgspec.Struct):
-    """A tenant whose credentials failed: nothing of it is sent before ``until``, then one probe."""
-
-    until: datetime
-    failures: int
-    login: tuple[str, str, str]
-    probed_at: datetime | None = None
 
 
 class Sending:
@@ -64,11 +58,12 @@ class Sending:
         ledger: Ledger,
         sender: Sender,
         tenants: Tenants,
+        pausing: Pausing,
         clock: Clock,
         log: Log,
         *,
         lease_seconds: float = 60.0,
-        tenants_wait: bool = True,
+        public_url: str | None = None,
         rng: random.Random | None = None,
     ) -> None:
         """Make it.
@@ -77,11 +72,11 @@ class Sending:
             ledger: holds the entries.
             sender: asks Twilio.
             tenants: whose accounts send.
+            pausing: hears of configuration errors, and of probes.
             clock: tells the time.
             log: hears of every attempt.
             lease_seconds: how long a claim holds; over all time-outs of an attempt together.
-            tenants_wait: whether a tenant whose credentials fail waits as a whole. Not where an
-                entry has no later: the direct Lambda tries each.
+            public_url: the address at which Twilio reaches us, for status callbacks.
             rng: gives the jitter.
         """
         self._ledger = ledger
@@ -91,16 +86,28 @@ class Sending:
         self._log = log
         self._lease = timedelta(seconds=lease_seconds)
         self._rng = rng or random.Random()
-        self._tenants_wait = tenants_wait
-        self._waits: dict[TenantId, _Wait] = {}
-        self._waits_lock = threading.Lock()
+        self._pausing = pausing
+        self._public_url = public_url
+        self._seen: dict[TenantId, Tenant] = {}
+        self._unpaced: set[Key] = set()
+        """Entries that were claimed before their tenant's rates were known."""
         self._lines: queue.SimpleQueue[tuple[str, dict[str, Any]]] = queue.SimpleQueue()
 
     def claim(self, limit: int, keys: Sequence[Key] | None = None) -> list[Entry]:
-        """Take entries that are due, for one lease; what time has overtaken is logged."""
+        """Take entries that may be sent, for one lease; what time has overtaken is logged."""
+        self._pausing.write()
         now = self._clock()
         lease = Lease(token=secrets.token_hex(8), until=now + self._lease)
-        claimed = self._ledger.claim(now=now, lease=lease, limit=limit, keys=keys)
+        strangers: set[Key] = set()
+        claimed = self._ledger.claim(
+            now=now,
+            lease=lease,
+            limit=limit,
+            keys=keys,
+            rate_of=partial(self._rate_of, strangers) if keys is None else unpaced,
+        )
+        self._unpaced.update(one.key for one in claimed.entries if one.key in strangers)
+        self._pausing.expect(claimed.probes)
         if claimed.entries:
             self._log.debug("entries.claimed", entries=len(claimed.entries), lease=lease.token)
         self._log.info_many(
@@ -117,18 +124,23 @@ class Sending:
             also: what came of earlier attempts, to be written in the same commit.
 
         Returns:
-            The entries that may be sent now. Left out are those whose lease or time is over, and
-            those whose tenant waits or cannot be read; these are put off.
+            The entries that may be sent now. Left out are those whose lease or time is over, that a
+            pause or a limit covers, and whose tenant cannot be read; these are put off.
         """
         self._write_lines()
+        self._pausing.write()
         now = self._clock()
         first = [self._first_fact(entry, now) for entry in entries]
         starts = [(entry.key, fact) for entry, (fact, _) in zip(entries, first, strict=True)]
-        results = self._ledger.record_many([*also, *starts])[len(also) :]
+        tenants = {tenant.id: tenant for _, tenant in first if tenant}
+        limits = {
+            name: one.messages_per_hour for name, one in tenants.items() if one.messages_per_hour
+        }
+        results = self._ledger.record_many([*also, *starts], hourly_limits=limits)[len(also) :]
         return [
             Begun(entry, tenant)
             for entry, (_, tenant) in zip(results, first, strict=True)
-            if entry is not None and tenant is not None
+            if entry is not None and tenant is not None and entry.status is Status.SENDING
         ]
 
     def release(self, entries: Sequence[Entry]) -> None:
@@ -149,13 +161,12 @@ class Sending:
         started, entry = time.perf_counter(), begun.entry
         try:
             fact = self._post(begun, timeout)
-            with self._waits_lock:
-                self._waits.pop(entry.tenant_id, None)
         except SendFailed as exc:
             fact = self._failed(begun, exc)
         except Exception as exc:  # noqa: BLE001 - bytes may have left: never guess, never lose it
             self._log.error("send.unexpected", error=type(exc).__name__, **_ids(entry))
             fact = self._fact(entry, Kind.LOST, reason="unexpected_error")
+        self._pausing.tried(entry, fact)
         fields = _ids(entry) | {
             "decision": fact.kind,
             "reason": fact.reason,
@@ -169,6 +180,7 @@ class Sending:
     def record(self, facts: Sequence[tuple[Key, Fact]]) -> list[Entry | None]:
         """Write what came of attempts, in one commit; may be called again after a failure."""
         self._write_lines()
+        self._pausing.write()
         return self._ledger.record_many(facts)
 
     def _write_lines(self) -> None:
@@ -182,34 +194,43 @@ class Sending:
 
     def _first_fact(self, entry: Entry, now: datetime) -> tuple[Fact, Tenant | None]:
         """Give the fact that starts an attempt, with its tenant, or the one that puts it off."""
+        was_unpaced = entry.key in self._unpaced
+        self._unpaced.discard(entry.key)
         try:
             tenant = self._tenants.get(entry.tenant_id)
         except BeforeSending as exc:
             due_at = now + BACKOFF[Failure.CONFIG].wait(2, self._rng.random())
             return self._fact(entry, Kind.POSTPONED, due_at=due_at, reason=exc.code), None
-        if wait := self._wait_of(tenant, now):
-            return self._fact(entry, Kind.POSTPONED, due_at=wait, reason="tenant_waits"), None
-        return self._fact(entry, Kind.STARTED), tenant
+        self._seen[tenant.id] = tenant
+        if was_unpaced and (rate := _rate(tenant, entry)):
+            placed = self._fact(entry, Kind.PLACED, place=rate.place, reason="sender_rate")
+            return placed, None
+        token = secrets.token_hex(16) if self._public_url else None
+        return self._fact(entry, Kind.STARTED, correlation=token), tenant
 
-    def _wait_of(self, tenant: Tenant, now: datetime) -> datetime | None:
-        """Tell until when a tenant waits; when its time is over, one entry goes ahead as a probe."""
-        with self._waits_lock:
-            wait = self._waits.get(tenant.id)
-            if wait is None or wait.login != _login(tenant):
-                return None
-            if now < wait.until:
-                return wait.until
-            if wait.probed_at is None or now - wait.probed_at > _PROBE:
-                wait.probed_at = now
-                return None
-            return now + _PROBE / 10
+    def _rate_of(self, strangers: set[Key], entry: Entry) -> Rate | None:
+        """Give a sender's budget; asks nobody, since the ledger waits for the answer.
+
+        ``strangers`` gets the entries whose tenant is not known yet.
+        """
+        tenant = self._seen.get(entry.tenant_id)
+        if tenant is None:
+            strangers.add(entry.key)
+            return None
+        return _rate(tenant, entry)
 
     def _post(self, begun: Begun, timeout: float) -> Fact:
         entry = begun.entry
         if entry.message is None:  # the gates write no accepted entry without one
             return self._fact(entry, Kind.REFUSED, reason="no_message")
         seconds = validity(entry, self._clock())
-        receipt = self._sender.send(entry.message, begun.tenant, validity=seconds, timeout=timeout)
+        receipt = self._sender.send(
+            entry.message,
+            begun.tenant,
+            validity=seconds,
+            timeout=timeout,
+            callback=self._callback_of(entry),
+        )
         return self._fact(entry, Kind.MADE, receipt=receipt)
 
     def _failed(self, begun: Begun, exc: SendFailed) -> Fact:
@@ -221,43 +242,24 @@ class Sending:
         if decision.verdict is Verdict.REFUSE:
             return self._fact(entry, Kind.REFUSED, reason=exc.reason, error_code=code)
         wait = decision.wait
-        if refused and _is_login(refused):
-            wait = self._after_bad_login(begun.tenant, wait)
+        config = refused if exc.failure is Failure.CONFIG else None
+        if config and self._pausing.trip(entry, begun.tenant, config):
+            wait = timedelta(0)  # until it is claimed again, and then behind the pause
         due_at = self._clock() + wait
         return self._fact(entry, Kind.RETRIED, due_at=due_at, reason=exc.reason, error_code=code)
 
-    def _after_bad_login(self, used: Tenant, usual: timedelta) -> timedelta:
-        """Read the tenant's document again; unless its login has changed, the whole tenant waits."""
-        try:
-            fresh = self._tenants.reread(used.id)
-        except BeforeSending:
-            fresh = used
-        if _login(fresh) != _login(used):
-            return timedelta(0)
-        if not self._tenants_wait:
-            return usual
-        now = self._clock()
-        with self._waits_lock:
-            wait = self._waits.get(used.id)
-            if wait is None or wait.until <= now:
-                failures = wait.failures + 1 if wait else 1
-                pause = BACKOFF[Failure.CONFIG].wait(failures, self._rng.random())
-                wait = self._waits[used.id] = _Wait(now + pause, failures, _login(used))
-                seconds = round(pause.total_seconds(), 3)
-                self._log.error(TENANT_WAITS, tenant=used.id, seconds=seconds, failures=failures)
-            return wait.until - now
+    def _callback_of(self, entry: Entry) -> str | None:
+        if self._public_url is None or entry.correlation is None:
+            return None
+        path = f"/twilio/status/{entry.tenant_id}?m={entry.correlation}"
+        return f"{self._public_url}{path}{CALLBACK_OVERRIDES}"
 
     def _fact(self, entry: Entry, kind: Kind, **members: Any) -> Fact:
         return Fact(kind=kind, at=self._clock(), lease=entry.lease, **members)
 
 
-def _login(tenant: Tenant) -> tuple[str, str, str]:
-    return tenant.messages_url, tenant.user, tenant.password
-
-
-def _is_login(exc: TwilioRefused) -> bool:
-    """Tell whether Twilio did not let us in, as against refusing this one request."""
-    return exc.status == 401 or (exc.status == 403 and exc.twilio_code in _LOGIN_CODES)
+def _rate(tenant: Tenant, entry: Entry) -> Rate | None:
+    return tenant.sender_rates.get(entry.message.sender) if entry.message else None
 
 
 def _ids(entry: Entry) -> dict[str, Any]:

@@ -8,12 +8,15 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
+from ci360_twilio.core.due import Work
 from ci360_twilio.core.entry import Entry
 from ci360_twilio.errors import LedgerUnavailable, LedgerUnusable
-from ci360_twilio.stores.sqlite import SqliteStore, columns
+from ci360_twilio.stores.columns import columns_of
+from ci360_twilio.stores.sqlite import SqliteStore
 from ci360_twilio.stores.sqlite_file import APPLICATION_ID, SCHEMA, SqliteFile, is_busy, unavailable
 
 
@@ -87,7 +90,7 @@ def _swap(staged: Path, ledger: Path, kept: Path) -> None:
     try:
         with file.writing(attached=staged) as db:
             backup(ledger, kept)
-            for table in ("entries", "tombstones", "state"):
+            for table in _TABLES:
                 db.execute(f"DELETE FROM main.{table}")  # noqa: S608 - the names are ours
                 db.execute(f"INSERT INTO main.{table} SELECT * FROM attached.{table}")  # noqa: S608
     finally:
@@ -130,7 +133,7 @@ def _look(ledger: Path, mode: str) -> Findings:
                 problems.append(f"its schema {version} is newer than this version knows ({SCHEMA})")
             pages = [row[0] for row in db.execute("PRAGMA integrity_check(5)")]
             problems.extend(page for page in pages if page != "ok")
-            entries, broken = _decode_all(db)
+            entries, broken = _decode_all(db, version)
             if broken:
                 problems.append(f"{broken} entries cannot be read")
             tombstones = db.execute("SELECT count(*) FROM tombstones").fetchone()[0]
@@ -145,21 +148,46 @@ def _look(ledger: Path, mode: str) -> Findings:
     )
 
 
-def _decode_all(db: sqlite3.Connection) -> tuple[int, int]:
+def _decode_all(db: sqlite3.Connection, version: int) -> tuple[int, int]:
     decode = msgspec.json.Decoder(Entry).decode
     entries = broken = 0
-    sql = "SELECT guid, tenant, status, work, due_at, sid, data FROM entries"
-    for guid, tenant, *repeated, data in db.execute(sql):
+    newer = "recipient, correlation, place, lane, ends_at" if version > 1 else "NULL" + ", NULL" * 4
+    sql = f"SELECT guid, tenant, data, status, work, due_at, sid, {newer} FROM entries"  # noqa: S608
+    for guid, tenant, data, *repeated in db.execute(sql):
         entries += 1
         try:
             entry = decode(data)
-            same = [*columns(entry)[:-1]] == repeated
-            broken += not (same and entry.key == f"{tenant}/{guid}")
+            sound = entry.key == f"{tenant}/{guid}" and _is_repeated(entry, version, *repeated)
+            broken += not sound
         except (msgspec.MsgspecError, UnicodeDecodeError, TypeError):
             broken += 1
     return entries, broken
 
 
+def _is_repeated(
+    entry: Entry, version: int, status: str, work: str, due_at: int, sid: str | None, *newer: Any
+) -> bool:
+    """Tell whether a row's columns say what its entry says.
+
+    A process of schema 1 writes the older ones only: of an entry that it changed the newer ones
+    may tell of what is no more, and of one that it made they tell nothing.
+    """
+    expected = columns_of(entry)
+    if (status, work, due_at, sid) != expected[:4]:
+        return False
+    if version == 1:
+        return True
+    recipient, correlation, *waits = newer
+    known = entry.message.to if entry.message else None
+    waiting = [*expected[5:]] if expected.work in (Work.PACED, Work.PARKED, Work.FETCH) else []
+    return (
+        recipient in (None, known)
+        and expected.correlation in (None, correlation)
+        and (not waiting or waits == waiting)
+    )
+
+
+_TABLES = ("entries", "tombstones", "state", "pauses", "budgets", "tallies", "audit")
 _OUT_OF_REACH = ("SQLITE_CANTOPEN", "SQLITE_IOERR", "SQLITE_READONLY", "SQLITE_PERM")
 """Errors that say nothing of what the file holds."""
 _SUFFIXES = ("", "-wal", "-shm", "-journal")

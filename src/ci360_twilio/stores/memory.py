@@ -3,31 +3,37 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from itertools import islice
 
-from ci360_twilio.core.entry import (
-    UNFINISHED,
-    Entry,
-    Fact,
-    Key,
-    Kind,
-    Lease,
-    Work,
-    admit,
-    advance,
-    due,
-    purged,
-    sweep,
-    take,
+from ci360_twilio.core.due import Work, due, purged
+from ci360_twilio.core.entry import UNFINISHED, Entry, Fact, Key, Kind, Lease, advance
+from ci360_twilio.core.pause import Pause
+from ci360_twilio.core.tenant import TenantId
+from ci360_twilio.ports import (
+    NO_LIMITS,
+    Claimed,
+    Inserted,
+    Mark,
+    Note,
+    Query,
+    RateOf,
+    Summary,
+    Waiting,
+    unpaced,
 )
-from ci360_twilio.ports import Claimed, Inserted, Query, Summary
+from ci360_twilio.stores import claiming, recording, steering
+from ci360_twilio.stores.memory_rows import MemoryRows
 from ci360_twilio.stores.tombstone import tombstone
 
 
 class MemoryStore:
-    """Keeps entries in a dictionary; as safe as the process, no safer."""
+    """Keeps entries in this process; as safe as the process, no safer.
+
+    See :class:`ci360_twilio.ports.Store` for the contract.
+    """
 
     def __init__(self, *, hash_key: bytes = b"memory", most: int | None = None) -> None:
         """Make an empty ledger.
@@ -37,135 +43,178 @@ class MemoryStore:
             most: how many entries are kept; beyond it the oldest finished ones are forgotten.
         """
         self._most = most
-        self._entries: dict[Key, Entry] = {}
+        self._rows = MemoryRows()
         self._tombstones: set[bytes] = set()
         self._hash_key = hash_key
         self._restored_at: datetime | None = None
-        self._paused = False
         self._lock = threading.Lock()
 
-    def insert_many(self, entries: Sequence[Entry]) -> list[Inserted]:
-        """Write entries under new keys; see :class:`ci360_twilio.ports.Ledger`."""
+    def insert_many(
+        self, entries: Sequence[Entry], *, recipient_limits: Mapping[TenantId, int] = NO_LIMITS
+    ) -> list[Inserted]:
+        """Write entries under new keys."""
         with self._lock:
-            return [self._insert(entry) for entry in entries]
+            return [self._insert(entry, recipient_limits) for entry in entries]
 
-    def _insert(self, entry: Entry) -> Inserted:
-        known = self._entries.get(entry.key)
+    def _insert(self, entry: Entry, limits: Mapping[TenantId, int]) -> Inserted:
+        known = self._rows.get(entry.key)
         if known is not None:
             known = advance(known, Fact(kind=Kind.REPEATED, at=entry.created_at)) or known
-            self._entries[entry.key] = known
+            self._rows.write(known)
             return Inserted(known, created=False)
         if tombstone(entry.key, self._hash_key) in self._tombstones:
             return Inserted(purged(entry), created=False)
-        entry = self._entries[entry.key] = admit(entry, self._restored_at)
-        if self._most is not None and len(self._entries) > self._most:
-            self._forget_oldest()
+        entry = recording.admitted(self._rows, entry, self._restored_at, limits)
+        self._rows.add(entry)
+        self._forget_oldest()
         return Inserted(entry, created=True)
 
     def _forget_oldest(self) -> None:
-        excess = len(self._entries) - (self._most or 0)
-        finished = (entry.key for entry in self._entries.values() if entry.finished)
-        for key in list(islice(finished, excess)):
-            del self._entries[key]
+        excess = 0 if self._most is None else len(self._rows.entries) - self._most
+        if excess > 0:
+            for key in list(islice(self._rows.finished(), excess)):
+                self._rows.delete(key)
 
     def claim(
-        self, *, now: datetime, lease: Lease, limit: int, keys: Iterable[Key] | None = None
+        self,
+        *,
+        now: datetime,
+        lease: Lease,
+        limit: int,
+        keys: Iterable[Key] | None = None,
+        rate_of: RateOf = unpaced,
     ) -> Claimed:
-        """Take due entries; see :class:`ci360_twilio.ports.Ledger`."""
-        claimed = Claimed([], [])
+        """Take entries that may be sent now."""
         with self._lock:
-            if self._paused:
-                return claimed
-            for entry in self._candidates(now, keys)[:limit]:
-                swept = sweep(entry, now)
-                if swept.status is not entry.status:
-                    claimed.swept.append(swept)
-                taken = take(swept, now, lease)
-                if taken:
-                    claimed.entries.append(taken)
-                self._entries[entry.key] = taken or swept
-        return claimed
+            return claiming.claim(
+                self._rows, now=now, lease=lease, limit=limit, keys=keys, rate_of=rate_of
+            )
 
-    def _candidates(self, now: datetime, keys: Iterable[Key] | None) -> list[Entry]:
-        if keys is not None:
-            return [self._entries[key] for key in dict.fromkeys(keys) if key in self._entries]
-        waiting = [(due(entry), entry) for entry in self._entries.values()]
-        ready = [
-            (when.at, entry) for when, entry in waiting if when.work is Work.SEND and when.at <= now
-        ]
-        return [entry for _, entry in sorted(ready, key=lambda pair: pair[0])]
-
-    def record_many(self, facts: Sequence[tuple[Key, Fact]]) -> list[Entry | None]:
-        """Apply facts; see :class:`ci360_twilio.ports.Ledger`."""
+    def record_many(
+        self,
+        facts: Sequence[tuple[Key, Fact]],
+        *,
+        hourly_limits: Mapping[TenantId, int] = NO_LIMITS,
+    ) -> list[Entry | None]:
+        """Apply facts in order."""
         with self._lock:
-            return [self._record(key, fact) for key, fact in facts]
-
-    def _record(self, key: Key, fact: Fact) -> Entry | None:
-        entry = self._entries.get(key)
-        changed = advance(entry, fact) if entry is not None else None
-        if changed is not None:
-            self._entries[key] = changed
-        return changed
+            return recording.record(self._rows, facts, hourly_limits)
 
     def get_many(self, keys: Sequence[Key]) -> list[Entry | None]:
-        """Read entries; see :class:`ci360_twilio.ports.Ledger`."""
+        """Read entries."""
         with self._lock:
-            return [self._entries.get(key) for key in keys]
+            return [self._rows.get(key) for key in keys]
+
+    def marked(self, marks: Sequence[Mark]) -> list[Entry | None]:
+        """Find the entries that receipts belong to."""
+        with self._lock:
+            return [self._marked(mark) for mark in marks]
+
+    def _marked(self, mark: Mark) -> Entry | None:
+        found = self._rows.correlated(mark.correlation) if mark.correlation is not None else []
+        found += self._rows.with_sid(mark.sid) if mark.sid is not None else []
+        return next((entry for entry in found if entry.tenant_id == mark.tenant_id), None)
+
+    def look(self, *, now: datetime, limit: int) -> list[Entry]:
+        """Take entries about which Twilio should be asked now."""
+        with self._lock:
+            return claiming.look(self._rows, now=now, limit=limit)
 
     def find(self, query: Query) -> list[Entry]:
-        """List entries; see :class:`ci360_twilio.ports.Ledger`."""
+        """List entries, newest first."""
         with self._lock:
-            arrived_last_first = list(self._entries.values())[::-1]
+            arrived_last_first = list(self._rows.entries.values())[::-1]
         newest_first = sorted(arrived_last_first, key=lambda entry: entry.created_at, reverse=True)
         found = [entry for entry in newest_first if _matches(entry, query)]
         return found[: query.limit]
 
     def purge(self, *, now: datetime, limit: int) -> int:
-        """Replace entries by tombstones; see :class:`ci360_twilio.ports.Ledger`."""
+        """Replace entries by tombstones, and forget what was counted and noted long ago."""
         with self._lock:
-            over = [entry for entry in self._entries.values() if _is_over(entry, now)][:limit]
+            over = self._rows.due(Work.PURGE, now, limit)
+            over += self._rows.ended(Work.FETCH, now, limit - len(over))
             for entry in over:
                 self._tombstones.add(tombstone(entry.key, self._hash_key))
-                del self._entries[entry.key]
+                self._rows.delete(entry.key)
+            self._rows.forget_starts(recording.oldest_minute(now))
+            kept = [note for note in self._rows.notes if note.at >= now - recording.NOTES_KEPT]
+            self._rows.notes = kept
         return len(over)
 
     def probe(self) -> None:
         """Do nothing: memory can always be written."""
 
     def summary(self, now: datetime) -> Summary:
-        """Count; see :class:`ci360_twilio.ports.Vitals`."""
+        """Count what is unfinished and due."""
         with self._lock:
-            entries = list(self._entries.values())
-            ready = self._candidates(now, None)
-        dues = [due(entry).at for entry in ready]
-        counts = {status: sum(entry.status is status for entry in entries) for status in UNFINISHED}
+            entries = list(self._rows.entries.values())
+            pauses = self._rows.pauses()
+        counts = Counter(entry.status for entry in entries if entry.status in UNFINISHED)
+        dues = [due(entry) for entry in entries]
+        ready = [at for work, at in dues if work in (Work.SEND, Work.BULK) and at <= now]
         return Summary(
-            unfinished={status: count for status, count in counts.items() if count},
-            due=len(dues),
-            oldest_due_at=min(dues, default=None),
+            unfinished=dict(counts),
+            due=len(ready),
+            oldest_due_at=min(ready, default=None),
+            waiting=sum(work in (Work.PACED, Work.PARKED) for work, _ in dues),
             restored_at=self._restored_at,
-            paused=self._paused,
+            pauses=tuple(pauses),
             outdated=False,
         )
 
     def mark_restored(self, at: datetime) -> None:
-        """Mark as restored; see :class:`ci360_twilio.ports.Vitals`."""
+        """Mark as restored, and turn what was under way into ``unknown``."""
+        fact, pause = recording.restored(at)
         with self._lock:
-            self._restored_at, self._paused = at, True
-            for key in self._entries:
-                self._record(key, Fact(kind=Kind.RESTORED, at=at, reason="restored"))
-
-    def resume(self) -> None:
-        """Allow claims again."""
-        self._paused = False
+            self._restored_at = at
+            self._rows.keep_pause(pause)
+            for entry in list(self._rows.entries.values()):
+                if changed := advance(entry, fact):
+                    self._rows.write(changed)
 
     def close(self) -> None:
         """Do nothing; the entries go with the object."""
 
+    def pauses(self) -> list[Pause]:
+        """List what is not sent for now."""
+        with self._lock:
+            return self._rows.pauses()
 
-def _is_over(entry: Entry, now: datetime) -> bool:
-    when = due(entry)
-    return when.work is Work.PURGE and when.at <= now
+    def pause(self, pause: Pause, *, note: Note | None = None, replace: bool = False) -> bool:
+        """Write a pause."""
+        with self._lock:
+            return steering.pause(self._rows, pause, note, replace=replace)
+
+    def resume(self, names: Iterable[str], *, note: Note | None = None) -> int:
+        """Lift pauses."""
+        with self._lock:
+            return steering.resume(self._rows, names, note)
+
+    def take_probe(self, name: str, *, now: datetime, until: datetime) -> Pause | None:
+        """Put a pause's probe off, if it is due."""
+        with self._lock:
+            return steering.take_probe(self._rows, name, now=now, until=until)
+
+    def waiting(self, now: datetime) -> list[Waiting]:
+        """Count what waits, by place."""
+        with self._lock:
+            entries = list(self._rows.entries.values())
+        placed = [one for one in entries if due(one).work in (Work.PACED, Work.PARKED)]
+        number = Counter(entry.place for entry in placed)
+        expired = Counter(entry.place for entry in placed if entry.deadline <= now)
+        return [
+            Waiting(place, number[place], expired[place]) for place in sorted(filter(None, number))
+        ]
+
+    def write_note(self, note: Note) -> None:
+        """Add a line to the audit."""
+        with self._lock:
+            self._rows.write_note(note)
+
+    def notes(self, limit: int) -> list[Note]:
+        """List the audit, newest first."""
+        with self._lock:
+            return self._rows.notes[::-1][:limit]
 
 
 def _matches(entry: Entry, query: Query) -> bool:
@@ -173,7 +222,13 @@ def _matches(entry: Entry, query: Query) -> bool:
         query.tenant_id in (None, entry.tenant_id)
         and query.guid in (None, entry.guid)
         and query.sid in (None, entry.sid)
+        and query.task in (None, entry.origin.task_code)
+        and (query.sender is None or _sender(entry) == query.sender)
         and (not query.statuses or entry.status in query.statuses)
         and (query.since is None or entry.created_at >= query.since)
         and (query.before is None or entry.created_at < query.before)
     )
+
+
+def _sender(entry: Entry) -> str | None:
+    return entry.message.sender if entry.message else None

@@ -3,41 +3,34 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NamedTuple
 
-import msgspec
-
-from ci360_twilio.core.entry import (
-    Entry,
-    Fact,
-    Key,
-    Kind,
-    Lease,
-    Status,
-    Work,
-    admit,
-    advance,
-    due,
-    purged,
-    sweep,
-    take,
+from ci360_twilio.core.due import Work, purged
+from ci360_twilio.core.entry import Entry, Fact, Key, Kind, Lease, advance
+from ci360_twilio.core.pause import Pause
+from ci360_twilio.core.tenant import TenantId
+from ci360_twilio.ports import (
+    NO_LIMITS,
+    Claimed,
+    Inserted,
+    Mark,
+    Note,
+    Query,
+    RateOf,
+    Summary,
+    Waiting,
+    unpaced,
 )
-from ci360_twilio.ports import Claimed, Inserted, Query, Summary
+from ci360_twilio.stores import claiming, recording, sqlite_reads, steering
+from ci360_twilio.stores.columns import ms
 from ci360_twilio.stores.sqlite_file import BUSY_SECONDS, SqliteFile, read_state, set_state
+from ci360_twilio.stores.sqlite_rows import SqliteRows, Touched
 from ci360_twilio.stores.tombstone import tombstone
 
-_DUE = "SELECT id, data FROM entries WHERE work = ? AND due_at <= ? ORDER BY due_at LIMIT ?"
-
-_encode = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder(Entry).decode
-
-
-class _Row(NamedTuple):
-    id: int
-    entry: Entry
+_AT_ONCE = 1000
+"""Entries of a restore that are read together."""
 
 
 class SqliteStore:
@@ -58,86 +51,112 @@ class SqliteStore:
         self._file = SqliteFile(path, busy_seconds=busy_seconds)
         self._hash_key = hash_key
 
-    def insert_many(self, entries: Sequence[Entry]) -> list[Inserted]:
+    def insert_many(
+        self, entries: Sequence[Entry], *, recipient_limits: Mapping[TenantId, int] = NO_LIMITS
+    ) -> list[Inserted]:
         """Write entries under new keys, in one commit."""
         with self._file.writing() as db:
-            restored_at = read_state(db).restored_at
+            restored_at, rows = read_state(db).restored_at, SqliteRows(db)
             buried = self._buried(db, entries)
-            return [
-                Inserted(purged(entry), created=False)
-                if entry.key in buried
-                else _insert(db, entry, restored_at)
-                for entry in entries
-            ]
+            results = []
+            for entry in entries:
+                if entry.key in buried:
+                    results.append(Inserted(purged(entry), created=False))
+                    continue
+                admitted = recording.admitted(rows, entry, restored_at, recipient_limits)
+                if rows.add(admitted):
+                    results.append(Inserted(admitted, created=True))
+                else:
+                    results.append(Inserted(_repeated(rows, entry), created=False))
+            return results
 
     def claim(
-        self, *, now: datetime, lease: Lease, limit: int, keys: Iterable[Key] | None = None
+        self,
+        *,
+        now: datetime,
+        lease: Lease,
+        limit: int,
+        keys: Iterable[Key] | None = None,
+        rate_of: RateOf = unpaced,
     ) -> Claimed:
-        """Take due entries, in one commit; an idle ledger is only read."""
-        if keys is None and not self._file.read(lambda db: _due(db, Work.SEND, now, 1)):
-            return Claimed([], [])
-        claimed = Claimed([], [])
-        with self._file.writing() as db:
-            state = read_state(db)
-            if state.paused or state.outdated:
-                return claimed
-            rows = _due(db, Work.SEND, now, limit) if keys is None else _rows(db, keys)[:limit]
-            for row in rows:
-                swept = sweep(row.entry, now)
-                if swept.status is not row.entry.status:
-                    claimed.swept.append(swept)
-                taken = take(swept, now, lease)
-                if taken:
-                    claimed.entries.append(taken)
-                if (taken or swept) is not row.entry:
-                    _update(db, row.id, taken or swept)
-        return claimed
+        """Take entries that may be sent now, in one commit; an idle ledger is only read."""
+        named = None if keys is None else list(keys)
 
-    def record_many(self, facts: Sequence[tuple[Key, Fact]]) -> list[Entry | None]:
+        def run(rows: SqliteRows, most: int) -> Claimed:
+            return claiming.claim(
+                rows, now=now, lease=lease, limit=most, keys=named, rate_of=rate_of
+            )
+
+        def is_idle(db: sqlite3.Connection) -> bool:
+            """Try with one entry: what that would leave alone, a claim of many would, too."""
+            try:
+                if not read_state(db).outdated:
+                    run(SqliteRows(db, trial=True), 1)
+            except Touched:
+                return False
+            return True
+
+        if self._file.read(is_idle):
+            return Claimed([], [], [])
+        with self._file.writing() as db:
+            if read_state(db).outdated:
+                return Claimed([], [], [])
+            return run(SqliteRows(db), limit)
+
+    def record_many(
+        self,
+        facts: Sequence[tuple[Key, Fact]],
+        *,
+        hourly_limits: Mapping[TenantId, int] = NO_LIMITS,
+    ) -> list[Entry | None]:
         """Apply facts in order, in one commit."""
         if not facts:
             return []
         with self._file.writing() as db:
-            return [_record(db, key, fact) for key, fact in facts]
+            return recording.record(SqliteRows(db), facts, hourly_limits)
 
     def get_many(self, keys: Sequence[Key]) -> list[Entry | None]:
         """Read entries as they are committed."""
-        rows = self._file.read(lambda db: [_row(db, key) for key in keys])
-        return [row.entry if row else None for row in rows]
 
-    def find(self, query: Query) -> list[Entry]:
-        """List entries, newest first."""
-        clauses, values = ["1"], list[Any]()
-        columns = {"tenant": query.tenant_id, "guid": query.guid, "sid": query.sid}
-        for column, value in columns.items():
-            if value is not None:
-                clauses.append(f"{column} = ?")
-                values.append(value)
-        if query.statuses:
-            clauses.append(f"status IN ({', '.join('?' * len(query.statuses))})")
-            values.extend(sorted(query.statuses))
-        for clause, moment in (("created_at >= ?", query.since), ("created_at < ?", query.before)):
-            if moment is not None:
-                clauses.append(clause)
-                values.append(_ms(moment))
-        where = " AND ".join(clauses)  # the clauses are ours, the values are bound
-        sql = f"SELECT data FROM entries WHERE {where} ORDER BY created_at DESC, id DESC LIMIT ?"  # noqa: S608
-
-        def read(db: sqlite3.Connection) -> list[Entry]:
-            return [_decode(data) for (data,) in db.execute(sql, (*values, query.limit))]
+        def read(db: sqlite3.Connection) -> list[Entry | None]:
+            rows = SqliteRows(db)
+            return [rows.get(key) for key in keys]
 
         return self._file.read(read)
 
-    def purge(self, *, now: datetime, limit: int) -> int:
-        """Replace entries by tombstones, in one commit; what they held is overwritten."""
+    def marked(self, marks: Sequence[Mark]) -> list[Entry | None]:
+        """Find the entries that receipts belong to."""
+        return self._file.read(lambda db: [sqlite_reads.marked(db, mark) for mark in marks])
+
+    def look(self, *, now: datetime, limit: int) -> list[Entry]:
+        """Take entries about which Twilio should be asked now; an idle ledger is only read."""
+        if not self._file.read(lambda db: sqlite_reads.has_looks(db, now)):
+            return []
         with self._file.writing() as db:
-            rows = _due(db, Work.PURGE, now, limit)
-            hashes = [(tombstone(row.entry.key, self._hash_key),) for row in rows]
-            db.executemany("INSERT OR IGNORE INTO tombstones (hash) VALUES (?)", hashes)
-            db.executemany("DELETE FROM entries WHERE id = ?", [(row.id,) for row in rows])
-        if rows:
+            if read_state(db).outdated:
+                return []
+            return claiming.look(SqliteRows(db), now=now, limit=limit)
+
+    def find(self, query: Query) -> list[Entry]:
+        """List entries, newest first."""
+        return self._file.read(lambda db: sqlite_reads.find(db, query))
+
+    def purge(self, *, now: datetime, limit: int) -> int:
+        """Replace entries by tombstones, in one commit; what they held is overwritten.
+
+        What was counted and noted long ago is forgotten with it.
+        """
+        with self._file.writing() as db:
+            rows = SqliteRows(db)
+            over = rows.due(Work.PURGE, now, limit)
+            over += rows.ended(Work.FETCH, now, limit - len(over))
+            rows.bury(over, [tombstone(entry.key, self._hash_key) for entry in over])
+            notes_from = ms(now - recording.NOTES_KEPT)
+            notes = db.execute("DELETE FROM audit WHERE at < ?", (notes_from,)).rowcount
+            db.execute("DELETE FROM tallies WHERE minute < ?", (recording.oldest_minute(now),))
+        if over or notes:
             self._file.fold()  # the WAL still holds what was overwritten in the file
-        return len(rows)
+        return len(over)
 
     def probe(self) -> None:
         """Commit one small write."""
@@ -146,49 +165,60 @@ class SqliteStore:
 
     def summary(self, now: datetime) -> Summary:
         """Count through the index of what is unfinished and due."""
-
-        def read(db: sqlite3.Connection) -> Summary:
-            counts = db.execute(
-                "SELECT status, count(*) FROM entries WHERE work IN (?, ?, ?) GROUP BY status",
-                (Work.SEND, Work.FIND, Work.DECIDE),
-            ).fetchall()
-            number, oldest = db.execute(
-                "SELECT count(*), min(due_at) FROM entries WHERE work = ? AND due_at <= ?",
-                (Work.SEND, _ms(now)),
-            ).fetchone()
-            state = read_state(db)
-            return Summary(
-                unfinished={Status(status): count for status, count in counts},
-                due=number,
-                oldest_due_at=None
-                if oldest is None
-                else datetime.fromtimestamp(oldest / 1000, UTC),
-                restored_at=state.restored_at,
-                paused=state.paused,
-                outdated=state.outdated,
-            )
-
-        return self._file.read(read)
+        return self._file.read(lambda db: sqlite_reads.summary(db, now))
 
     def mark_restored(self, at: datetime) -> None:
         """Mark as restored and turn what was under way into ``unknown``, in one commit."""
+        fact, pause = recording.restored(at)
         with self._file.writing() as db:
             set_state(db, "restored_at", at.isoformat())
-            set_state(db, "paused", "1")
-            rows = db.execute("SELECT id, data FROM entries WHERE work = ?", (Work.SEND,))
-            fact = Fact(kind=Kind.RESTORED, at=at, reason="restored")
-            for number, data in rows.fetchall():
-                if changed := advance(_decode(data), fact):
-                    _update(db, number, changed)
-
-    def resume(self) -> None:
-        """Allow claims again."""
-        with self._file.writing() as db:
-            db.execute("DELETE FROM state WHERE name = 'paused'")
+            rows = SqliteRows(db)
+            rows.keep_pause(pause)
+            while changes := [
+                changed
+                for entry in sqlite_reads.under_way(rows, _AT_ONCE)
+                if (changed := advance(entry, fact))
+            ]:
+                for changed in changes:
+                    rows.write(changed)
 
     def close(self) -> None:
         """Close the file; the last process to close it folds the WAL in."""
         self._file.close()
+
+    def pauses(self) -> list[Pause]:
+        """List what is not sent for now."""
+        return self._file.read(lambda db: SqliteRows(db).pauses())
+
+    def pause(self, pause: Pause, *, note: Note | None = None, replace: bool = False) -> bool:
+        """Write a pause, in one commit with the note."""
+        with self._file.writing() as db:
+            return steering.pause(SqliteRows(db), pause, note, replace=replace)
+
+    def resume(self, names: Iterable[str], *, note: Note | None = None) -> int:
+        """Lift pauses, in one commit with the note."""
+        with self._file.writing() as db:
+            return steering.resume(SqliteRows(db), names, note)
+
+    def take_probe(self, name: str, *, now: datetime, until: datetime) -> Pause | None:
+        """Put a pause's probe off, if it is due; one that is not is only read."""
+        if not any(pause.name == name and pause.probe_is_due(now) for pause in self.pauses()):
+            return None
+        with self._file.writing() as db:
+            return steering.take_probe(SqliteRows(db), name, now=now, until=until)
+
+    def waiting(self, now: datetime) -> list[Waiting]:
+        """Count what waits, by place."""
+        return self._file.read(lambda db: sqlite_reads.waiting(db, now))
+
+    def write_note(self, note: Note) -> None:
+        """Add a line to the audit."""
+        with self._file.writing() as db:
+            SqliteRows(db).write_note(note)
+
+    def notes(self, limit: int) -> list[Note]:
+        """List the audit, newest first."""
+        return self._file.read(lambda db: sqlite_reads.notes(db, limit))
 
     def _buried(self, db: sqlite3.Connection, entries: Sequence[Entry]) -> set[Key]:
         """Tell which keys have a tombstone."""
@@ -199,56 +229,9 @@ class SqliteStore:
         return {key for hashed, key in hashes.items() if db.execute(sql, (hashed,)).fetchone()}
 
 
-def _ms(moment: datetime) -> int:
-    return round(moment.timestamp() * 1000)
-
-
-def columns(entry: Entry) -> tuple[str, str, int, str | None, bytes]:
-    """Give status, work, due time, SID and data of an entry, in the order they are written."""
-    work, at = due(entry)
-    return entry.status, work, _ms(at), entry.sid, _encode(entry)
-
-
-def _insert(db: sqlite3.Connection, entry: Entry, restored_at: datetime | None) -> Inserted:
-    admitted = admit(entry, restored_at)
-    written = db.execute(
-        "INSERT INTO entries (tenant, guid, created_at, status, work, due_at, sid, data)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (guid, tenant) DO NOTHING",
-        (entry.tenant_id, entry.guid, _ms(entry.created_at), *columns(admitted)),
-    )
-    if written.rowcount == 1:
-        return Inserted(admitted, created=True)
-    fact = Fact(kind=Kind.REPEATED, at=entry.created_at)
-    return Inserted(_record(db, entry.key, fact) or entry, created=False)
-
-
-def _update(db: sqlite3.Connection, number: int, entry: Entry) -> None:
-    db.execute(
-        "UPDATE entries SET status = ?, work = ?, due_at = ?, sid = ?, data = ? WHERE id = ?",
-        (*columns(entry), number),
-    )
-
-
-def _record(db: sqlite3.Connection, key: Key, fact: Fact) -> Entry | None:
-    row = _row(db, key)
-    changed = advance(row.entry, fact) if row else None
-    if row and changed:
-        _update(db, row.id, changed)
-    return changed
-
-
-def _row(db: sqlite3.Connection, key: Key) -> _Row | None:
-    tenant, _, guid = key.partition("/")
-    found = db.execute(
-        "SELECT id, data FROM entries WHERE guid = ? AND tenant = ?", (guid, tenant)
-    ).fetchone()
-    return _Row(found[0], _decode(found[1])) if found else None
-
-
-def _rows(db: sqlite3.Connection, keys: Iterable[Key]) -> list[_Row]:
-    return [row for key in dict.fromkeys(keys) if (row := _row(db, key))]
-
-
-def _due(db: sqlite3.Connection, work: Work, now: datetime, limit: int) -> list[_Row]:
-    found = db.execute(_DUE, (work, _ms(now), limit)).fetchall()
-    return [_Row(number, _decode(data)) for number, data in found]
+def _repeated(rows: SqliteRows, entry: Entry) -> Entry:
+    """Count that an event came again; give what stands under its key."""
+    known = rows.get(entry.key) or entry
+    repeated = advance(known, Fact(kind=Kind.REPEATED, at=entry.created_at)) or known
+    rows.write(repeated)
+    return repeated

@@ -26,7 +26,7 @@ import msgspec
 
 from ci360_twilio.errors import LedgerUnavailable, LedgerUnusable
 
-SCHEMA = 1
+SCHEMA = 2
 """The schema this code writes; ``sqlite_000N.sql`` beside this file makes version N of N-1."""
 
 APPLICATION_ID = 0x43333630
@@ -65,7 +65,6 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     """The ledger's own state, as a transaction finds it."""
 
     restored_at: datetime | None
-    paused: bool
     outdated: bool
     """A newer version has changed the schema."""
     writes_from: int
@@ -293,7 +292,6 @@ def read_state(db: sqlite3.Connection) -> State:
     restored = found.get("restored_at")
     return State(
         restored_at=datetime.fromisoformat(restored) if restored else None,
-        paused="paused" in found,
         outdated=_version(db) > SCHEMA,
         writes_from=int(found.get("writes_from", 1)),
     )

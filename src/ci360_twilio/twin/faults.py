@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from ci360_twilio.twin.twilio import Answer, ApiError
+from ci360_twilio.twin.answer import Answer, ApiError
 
 
 class Fault(StrEnum):
@@ -33,16 +33,37 @@ class Fault(StrEnum):
     """The same answer, and the message exists."""
     HTTP_503 = "http_503"
     """Twilio is not available; nothing is made."""
+    HTTP_503_MADE = "http_503_made"
+    """The same answer, and the message exists."""
     SLOW = "slow"
     """The message is made at once; the answer comes after that many seconds (5 if not said)."""
     RESET = "reset"
     """The message is made; the connection is reset instead of an answer."""
+    HANG = "hang"
+    """The message is made; no answer comes for that many seconds (600), then the connection ends."""
+    CUT = "cut"
+    """The message is made; half of the answer comes, then the connection ends."""
     REFUSE = "refuse"
     """The connection is reset before anything is made."""
+    UNREACHABLE = "unreachable"
+    """No connection comes about. On a socket, which has been connected by then, like ``refuse``."""
 
     def numbered(self, number: float) -> str:
         """Write the fault with its number."""
         return f"{self}:{number:g}"
+
+
+class Ending(StrEnum):
+    """How the exchange of a request ends."""
+
+    ANSWERED = "answered"
+    CUT = "cut"
+    """In the middle of the answer."""
+    SILENT = "silent"
+    """Without an answer, when nobody waits any more."""
+    RESET = "reset"
+    UNREACHABLE = "unreachable"
+    """Before it has begun."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,14 +75,14 @@ class Effect:
         status: answered instead of Twilio's own answer; ``None`` leaves that as it is.
         code: Twilio's code in the answer with that status.
         delay: seconds between taking effect and answering.
-        resets: whether the connection is reset instead of answering.
+        ending: of the exchange.
     """
 
     makes: bool
     status: int | None = None
     code: int = 0
     delay: float = 0.0
-    resets: bool = False
+    ending: Ending = Ending.ANSWERED
 
 
 EFFECTS: Mapping[Fault, Effect] = {
@@ -71,18 +92,23 @@ EFFECTS: Mapping[Fault, Effect] = {
     Fault.HTTP_500: Effect(makes=False, status=500, code=20500),
     Fault.HTTP_500_MADE: Effect(makes=True, status=500, code=20500),
     Fault.HTTP_503: Effect(makes=False, status=503, code=20503),
+    Fault.HTTP_503_MADE: Effect(makes=True, status=503, code=20503),
     Fault.SLOW: Effect(makes=True, delay=5.0),
-    Fault.RESET: Effect(makes=True, resets=True),
-    Fault.REFUSE: Effect(makes=False, resets=True),
+    Fault.RESET: Effect(makes=True, ending=Ending.RESET),
+    Fault.HANG: Effect(makes=True, delay=600.0, ending=Ending.SILENT),
+    Fault.CUT: Effect(makes=True, ending=Ending.CUT),
+    Fault.REFUSE: Effect(makes=False, ending=Ending.RESET),
+    Fault.UNREACHABLE: Effect(makes=False, ending=Ending.UNREACHABLE),
 }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """How a request ends: with an answer, or with a reset where there is none; after ``delay``."""
+    """How a request ends, ``delay`` seconds later; ``answer`` is what was said, whole or in part."""
 
     answer: Answer | None
     delay: float = 0.0
+    ending: Ending = Ending.ANSWERED
 
 
 def parse_fault(text: str) -> Effect:
@@ -106,42 +132,57 @@ def parse_fault(text: str) -> Effect:
 
 
 class FaultPlan:
-    """Decides for each request to make a message which fault befalls it, if any.
+    """Decides for each request which fault befalls it, if any.
 
-    What is planned for a recipient comes first, one fault per attempt, in order. Then chance
+    A burst comes first: it befalls every request while it lasts. For requests to make a message
+    comes next what is planned for the recipient, one fault per attempt, in order. Then chance
     decides. It depends on the seed, the recipient and the number of the attempt alone: however
     requests to many recipients overlap, the same seed gives each the same faults.
 
     May be called from many threads.
 
     Args:
-        share: how often each fault happens by chance, ``{Fault.HTTP_429: 0.1}``.
+        share: how often each fault happens by chance to requests to make a message,
+            ``{Fault.HTTP_429: 0.1}``.
+        asking: the same for all other requests.
         seed: of chance.
 
     Raises:
         ValueError: a fault is not known, or the shares do not fit between 0 and 1.
     """
 
-    def __init__(self, share: Mapping[str, float] | None = None, *, seed: int = 0) -> None:
+    def __init__(
+        self,
+        share: Mapping[str, float] | None = None,
+        *,
+        asking: Mapping[str, float] | None = None,
+        seed: int = 0,
+    ) -> None:
         self._lock = threading.Lock()
         self._planned: dict[str, deque[Effect]] = {}
         self._attempts: dict[str, int] = {}
-        self.set_share(share or {}, seed=seed)
+        self._asked: dict[str, int] = {}
+        self._burst: Effect | None = None
+        self._left: int | None = None
+        self.set_share(share or {}, asking=asking, seed=seed)
 
     @property
     def attempts(self) -> dict[str, int]:
-        """How many requests have been seen, by recipient as it was written."""
+        """How many requests to make a message have been seen, by recipient as it was written."""
         with self._lock:
             return dict(self._attempts)
 
-    def set_share(self, share: Mapping[str, float], *, seed: int = 0) -> None:
-        """Replace what happens by chance; nothing for an empty mapping."""
-        effects = [(parse_fault(fault), part) for fault, part in share.items()]
-        parts = [part for _, part in effects]
-        if not all(0 <= part <= 1 for part in parts) or math.fsum(parts) > 1:
-            raise ValueError("shares must be between 0 and 1, together too")
+    def set_share(
+        self,
+        share: Mapping[str, float],
+        *,
+        asking: Mapping[str, float] | None = None,
+        seed: int = 0,
+    ) -> None:
+        """Replace what happens by chance; nothing for empty mappings."""
+        making, others = _parse_share(share), _parse_share(asking or {})
         with self._lock:
-            self._share, self._seed = effects, seed
+            self._share, self._asking, self._seed = making, others, seed
 
     def for_recipient(self, to: str, faults: Iterable[str]) -> None:
         """Plan the faults of the next attempts to a recipient, in place of those still planned."""
@@ -149,32 +190,84 @@ class FaultPlan:
         with self._lock:
             self._planned[to] = effects
 
+    def burst(self, fault: str, *, requests: int | None = None) -> None:
+        """Let a fault befall every request from now on, whatever it is.
+
+        Args:
+            fault: as it is written.
+            requests: for how many requests; ``None``: until :meth:`end_burst`.
+        """
+        effect = parse_fault(fault)
+        with self._lock:
+            self._burst, self._left = effect, requests
+
+    def end_burst(self) -> None:
+        """End a burst."""
+        with self._lock:
+            self._burst = None
+
     def play(self, to: str, make: Callable[[], Answer]) -> Outcome:
-        """Let one request happen, or half happen.
+        """Let one request to make a message happen, or half happen.
 
         Args:
             to: the recipient as the request has it.
             make: does what is asked for, and gives the answer.
         """
-        effect = self._next(to)
-        if effect is None:
-            return Outcome(answer=make())
-        answer = make() if effect.makes else None
-        if effect.status is not None:
-            answer = ApiError(effect.code, to, status=effect.status).answer
-        return Outcome(answer=None if effect.resets else answer, delay=effect.delay)
-
-    def _next(self, to: str) -> Effect | None:
         with self._lock:
             attempt = self._attempts[to] = self._attempts.get(to, 0) + 1
-            if planned := self._planned.get(to):
-                return planned.popleft()
+            effect = self._next_of_burst()
+            if effect is None and (planned := self._planned.get(to)):
+                effect = planned.popleft()
             share, seed = self._share, self._seed
-        if not share:
-            return None
-        chance = random.Random(f"{seed}/{to}/{attempt}").random()
-        for effect, part in share:
-            if chance < part:
-                return effect
-            chance -= part
+        return _apply(effect or _draw(share, f"{seed}/{to}/{attempt}"), to, make)
+
+    def ask(self, what: str, show: Callable[[], Answer]) -> Outcome:
+        """Let any other request happen, or half happen.
+
+        Args:
+            what: it asks for, as a name.
+            show: does what is asked for, and gives the answer.
+        """
+        with self._lock:
+            effect, share, seed = self._next_of_burst(), self._asking, self._seed
+            attempt = 0
+            if share:
+                attempt = self._asked[what] = self._asked.get(what, 0) + 1
+        return _apply(effect or _draw(share, f"{seed}/ask/{what}/{attempt}"), what, show)
+
+    def _next_of_burst(self) -> Effect | None:
+        effect = self._burst
+        if effect is not None and self._left is not None:
+            self._left -= 1
+            if self._left < 0:
+                self._burst = effect = None
+        return effect
+
+
+def _parse_share(share: Mapping[str, float]) -> list[tuple[Effect, float]]:
+    effects = [(parse_fault(fault), part) for fault, part in share.items()]
+    parts = [part for _, part in effects]
+    if not all(0 <= part <= 1 for part in parts) or math.fsum(parts) > 1:
+        raise ValueError("shares must be between 0 and 1, together too")
+    return effects
+
+
+def _draw(share: list[tuple[Effect, float]], name: str) -> Effect | None:
+    if not share:
         return None
+    chance = random.Random(name).random()
+    for effect, part in share:
+        if chance < part:
+            return effect
+        chance -= part
+    return None
+
+
+def _apply(effect: Effect | None, value: str, act: Callable[[], Answer]) -> Outcome:
+    if effect is None:
+        return Outcome(answer=act())
+    answer = act() if effect.makes else None
+    if effect.status is not None:
+        answer = ApiError(effect.code, value, status=effect.status).answer
+    said = effect.ending in (Ending.ANSWERED, Ending.CUT)
+    return Outcome(answer=answer if said else None, delay=effect.delay, ending=effect.ending)

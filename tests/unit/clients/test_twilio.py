@@ -12,20 +12,23 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, suppress
-from datetime import UTC, datetime, timedelta
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta, timezone
 from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote_plus
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from twilio.base.serialize import iso8601_datetime
 
 from ci360_twilio.clients.connections import IDLE_SECONDS, MAX_ANSWER
-from ci360_twilio.clients.twilio import TwilioClient, encode_form
+from ci360_twilio.clients.twilio import MAX_PAGES, PAGE_SIZE, TwilioClient, encode_form
+from ci360_twilio.core.match import Sought, candidates
 from ci360_twilio.core.message import Message
 from ci360_twilio.core.receipt import Receipt
 from ci360_twilio.core.tenant import Tenant, TenantId, parse_tenant
@@ -228,6 +231,19 @@ def test_a_channel_stays_in_front_of_both_addresses() -> None:
         Message(to=f"whatsapp:{TO}", sender=f"whatsapp:{FROM}", body="x"), validity=5
     )
     assert form.startswith("To=whatsapp%3A%2B12015550142&From=whatsapp%3A%2B12015550199&")
+
+
+def test_the_address_for_callbacks_is_sent_whole(client: TwilioClient) -> None:
+    """With its query, and its fragment, which says how often Twilio calls again."""
+    callback = "https://example.com/twilio/status/t?m=Ab3#rc=5&rp=all"
+    with stub(answer()) as served:
+        tenant = tenant_at(f"http://{served.host}")
+        client.send(HELLO, tenant, validity=60, timeout=10, callback=callback)
+    assert served.requests[0].endswith(
+        b"&ValidityPeriod=60&StatusCallback="
+        b"https%3A%2F%2Fexample.com%2Ftwilio%2Fstatus%2Ft%3Fm%3DAb3%23rc%3D5%26rp%3Dall"
+    )
+    assert "StatusCallback" not in encode_form(HELLO, validity=60)
 
 
 @pytest.mark.parametrize(
@@ -1061,30 +1077,469 @@ def test_a_hundred_threads_send_at_once(client: TwilioClient, twilio: Twilio) ->
     }
 
 
+# Questions
+
+
+def tenant_of(twilio: Twilio, **changes: Any) -> Tenant:
+    """Make the tenant of the twin's account."""
+    return parse_tenant(json.dumps(twilio.document(**changes)), TenantId("t"), (twilio.host,))
+
+
+def answering(*answers: bytes) -> Stub:
+    """Make a server that gives one answer after the other, the last for all that follow."""
+    left = list(answers)
+
+    def behave(connection: socket.socket) -> None:
+        while served.read(connection):
+            connection.sendall(left.pop(0) if len(left) > 1 else left[0])
+
+    served = Stub(behave)
+    return served
+
+
+def page(*sids: str, following: object = None) -> bytes:
+    """Write a page of the list; its messages were made at noon of 2 March."""
+    made = "Mon, 02 Mar 2026 12:00:00 +0000"
+    rows = [{"sid": sid, "status": "sent", "to": TO, "date_created": made} for sid in sids]
+    return answer("200 OK", json.dumps({"messages": rows, "next_page_uri": following}).encode())
+
+
+def targets(served: Stub) -> list[str]:
+    """Give what was asked for."""
+    return [request.split(b" ")[1].decode() for request in served.requests]
+
+
+QUESTIONS: dict[str, Callable[[TwilioClient, Tenant], object]] = {
+    "search": lambda client, tenant: client.search(tenant, TO, timeout=2),
+    "fetch": lambda client, tenant: client.fetch(tenant, SID, timeout=2),
+    "probe": lambda client, tenant: client.probe(tenant, timeout=2),
+    "lookup_sender": lambda client, tenant: client.lookup_sender(tenant, FROM, timeout=2),
+}
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_a_question_that_does_not_reach_twilio_says_so(client: TwilioClient, question: str) -> None:
+    """As sending does."""
+    with pytest.raises(NotReached):
+        QUESTIONS[question](client, tenant_at(f"http://127.0.0.1:{free_port()}"))
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+@pytest.mark.parametrize(
+    "whole",
+    [
+        b"",
+        b"SSH-2.0\r\n",
+        answer("200 OK", b""),
+        answer("200 OK", b"<html>logged in</html>"),
+        answer("200 OK", b"[]"),
+        answer("200 OK", b"{}"),
+        answer("200 OK", b"[" * 100_000),
+        answer("200 OK", b'{"messages":null,"sid":null,"incoming_phone_numbers":"x"}'),
+        answer("200 OK", b'{"messages":{},"sid":"AC1","incoming_phone_numbers":{}}'),
+        answer("200 OK", b'{"messages":[{"sid":"SM1"'),
+        answer("500 Oops", b'{"code":20500}'),
+        answer("503 Busy", b""),
+    ],
+    ids=range(12),
+)
+def test_an_answer_that_is_not_to_the_question_is_lost(
+    client: TwilioClient, question: str, whole: bytes
+) -> None:
+    """A proxy's page is not an empty list: what is not found may be sent again some day."""
+    with stub(whole) as served, pytest.raises(AnswerLost):
+        QUESTIONS[question](client, tenant_at(f"http://{served.host}"))
+
+
+@pytest.mark.parametrize("question", ["search", "fetch", "probe"])
+def test_a_refused_question_has_its_class(
+    client: TwilioClient, twilio: Twilio, question: str
+) -> None:
+    """Wrong credentials, as where sending; nothing of what was asked is told."""
+    with pytest.raises(TwilioRefused) as caught:
+        QUESTIONS[question](client, tenant_of(twilio, twilio_auth_token="wrong"))
+    assert (caught.value.failure, caught.value.twilio_code) == (Failure.CONFIG, 20003)
+    assert "2015550142" not in str(caught.value)
+    with stub(answer("429 Slow", b'{"code":20429}')) as served:
+        with pytest.raises(TwilioRefused) as caught:
+            QUESTIONS[question](client, tenant_at(f"http://{served.host}"))
+        assert caught.value.failure is Failure.RETRY_SAFE
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_questions_are_answered_by_the_twin_and_make_nothing(
+    client: TwilioClient, twilio: Twilio, question: str
+) -> None:
+    """No attempt, no message."""
+    QUESTIONS[question](client, tenant_of(twilio))
+    assert not twilio.faults.attempts
+    assert not twilio.twin.messages
+
+
+# Searching
+
+
+def test_what_was_sent_is_found(client: TwilioClient, twilio: Twilio) -> None:
+    """Every message to the recipient, and no other's, as matching needs them."""
+    tenant = tenant_of(twilio)
+    receipts = [client.send(HELLO, tenant, validity=60, timeout=10) for _ in range(2)]
+    other = Message(to="+12015550143", sender=FROM, body="Hello")
+    client.send(other, tenant, validity=60, timeout=10)
+    rows = client.search(tenant, TO)
+    assert {row.receipt.sid for row in rows} == {receipt.sid for receipt in receipts}
+    assert {(row.to, row.sender, row.body, row.media) for row in rows} == {(TO, FROM, "Hello", 0)}
+    now = datetime.now(UTC)
+    sought = Sought(message=HELLO, since=now - timedelta(hours=1), until=now + timedelta(hours=1))
+    assert candidates(sought, rows) == rows
+
+
+def test_addresses_of_channels_are_searched_for(client: TwilioClient, twilio: Twilio) -> None:
+    """Prefix and plus sign arrive as they are."""
+    message = Message(to=f"whatsapp:{TO}", sender=f"whatsapp:{FROM}", body="Hello")
+    client.send(message, tenant_of(twilio), validity=60, timeout=10)
+    (row,) = client.search(tenant_of(twilio), message.to)
+    assert row.to == message.to
+    assert client.search(tenant_of(twilio), TO) == []
+
+
+def test_all_pages_are_read(client: TwilioClient, twilio: Twilio) -> None:
+    """Two whole ones and a part."""
+    tenant = tenant_of(twilio)
+    for _ in range(2 * PAGE_SIZE + 5):
+        client.send(HELLO, tenant, validity=60, timeout=10)
+    found = [row.receipt.sid for row in client.search(tenant, TO, since=datetime.now(UTC))]
+    assert sorted(found) == sorted(message.sid for message in twilio.twin.messages)
+
+
+NOON = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
+ASKED = f"{PATH}?To=%2B12015550142&PageSize={PAGE_SIZE}"
+
+
+def test_a_search_asks_for_recipient_and_day(client: TwilioClient) -> None:
+    """From the day before on: a message may be sent, and our clock be wrong, across midnight."""
+    with answering(page(SID)) as served:
+        tenant = tenant_at(f"http://{served.host}")
+        client.search(tenant, TO, since=datetime(2026, 3, 2, 0, 30, tzinfo=UTC))
+        east = timezone(timedelta(hours=10))
+        client.search(tenant, TO, since=datetime(2026, 3, 2, 9, 0, tzinfo=east))
+        client.search(tenant, TO)
+    assert targets(served) == [
+        f"{ASKED}&DateSent%3E=2026-03-01T00%3A00%3A00Z",
+        f"{ASKED}&DateSent%3E=2026-02-28T00%3A00%3A00Z",
+        ASKED,
+    ]
+    assert served.requests[0].startswith(b"GET ")
+
+
+def test_a_day_is_written_as_the_official_client_writes_it(client: TwilioClient) -> None:
+    """Twilio's description calls it a date-time."""
+    day = datetime(2026, 3, 1, tzinfo=UTC)
+    written = quote_plus(iso8601_datetime(day))
+    with answering(page(SID)) as served:
+        client.search(tenant_at(f"http://{served.host}"), TO, since=day + timedelta(days=1))
+    assert targets(served) == [f"{ASKED}&DateSent%3E={written}"]
+
+
+@pytest.mark.parametrize(
+    ("since", "listed"),
+    [
+        (NOON, [SID]),
+        (NOON - timedelta(hours=1), [SID]),
+        (NOON + timedelta(seconds=1), [SID, "SM2"]),
+    ],
+    ids=["just then", "later", "before"],
+)
+def test_what_has_no_date_of_sending_yet_is_searched_for_without_one(
+    client: TwilioClient, since: datetime, listed: list[str]
+) -> None:
+    """Where the filter shows nothing that was made since then; each message is given once."""
+    with answering(page(SID), page(SID, "SM2", following="?Page=1")) as served:
+        rows = client.search(tenant_at(f"http://{served.host}"), TO, since=since)
+    assert [row.receipt.sid for row in rows] == listed
+    assert targets(served)[1:] == [ASKED] * (len(listed) - 1)
+
+
+def test_a_message_without_any_date_is_searched_for_twice(client: TwilioClient) -> None:
+    """It may be of any time."""
+    bare = answer("200 OK", json.dumps({"messages": [{"sid": SID, "to": TO}]}).encode())
+    with answering(bare, page("SM2")) as served:
+        rows = client.search(tenant_at(f"http://{served.host}"), TO, since=NOON)
+    assert [row.receipt.sid for row in rows] == [SID, "SM2"]
+
+
+def test_what_the_twin_hides_of_a_service_is_found(client: TwilioClient, twilio: Twilio) -> None:
+    """Whatever was made a moment ago is found at once, with a date or without."""
+    tenant = tenant_of(twilio)
+    message = Message(to=TO, sender=SERVICE, body="Hello")
+    receipt = client.send(message, tenant, validity=60, timeout=10)
+    (row,) = client.search(tenant, TO, since=datetime.now(UTC) - timedelta(minutes=1))
+    assert (row.receipt.sid, row.service) == (receipt.sid, SERVICE)
+
+
+@pytest.mark.parametrize(
+    ("uri", "query"),
+    [
+        (f"{PATH}?To=%2B1&PageToken=PA1", "To=%2B1&PageToken=PA1"),
+        (f"https://evil.example.com{PATH}?Page=1", "Page=1"),
+        ("//evil.example.com/x?Page=1", "Page=1"),
+        ("/2010-04-01/Accounts/AC0/Calls.json?Page=1", "Page=1"),
+        ("?To=whatsapp:+1&DateSent>=2026-03-01", "To=whatsapp%3A+1&DateSent%3E=2026-03-01"),
+        (
+            "?Page=1 HTTP/1.1\r\nHost: evil\r\n\r\nDELETE /",
+            "Page=1+HTTP%2F1.1%0D%0AHost%3A+evil%0D%0A%0D%0ADELETE+%2F",
+        ),
+        ("?a=1#b", "a=1%23b"),
+        ("?a=%zz%ff", "a=%25zz%EF%BF%BD"),
+        ("?\u00e4=1", "%C3%A4=1"),
+    ],
+    ids=range(9),
+)
+def test_of_the_next_pages_address_only_the_query_is_taken(
+    client: TwilioClient, uri: str, query: str
+) -> None:
+    """No answer makes us call another host, another path, or two requests at once."""
+    with answering(page(SID, following=uri), page("SM2")) as served:
+        rows = client.search(tenant_at(f"http://{served.host}"), TO)
+    assert [row.receipt.sid for row in rows] == [SID, "SM2"]
+    assert targets(served)[1:] == [f"{PATH}?{query}"]
+
+
+@pytest.mark.parametrize("uri", [None, ""])
+def test_without_a_next_page_the_list_is_at_its_end(client: TwilioClient, uri: object) -> None:
+    """Twilio says ``null``, or nothing at all."""
+    with answering(page(SID, following=uri)) as served:
+        (row,) = client.search(tenant_at(f"http://{served.host}"), TO)
+    assert row.receipt.sid == SID
+    assert len(served.requests) == 1
+
+
+@pytest.mark.parametrize(
+    "uri", [PATH, f"{PATH}?", "?&&", "?" + "a&" * 500, "?a=" + "b" * 2000, 7, True, [], {}],
+    ids=lambda uri: ascii(uri)[:30],
+)  # fmt: skip
+def test_a_next_page_that_cannot_be_asked_for_is_no_end(client: TwilioClient, uri: object) -> None:
+    """There is more, and nobody knows what."""
+    with answering(page(SID, following=uri)) as served, pytest.raises(AnswerLost):
+        client.search(tenant_at(f"http://{served.host}"), TO)
+    assert len(served.requests) == 1
+
+
+def test_a_list_without_end_is_no_list(client: TwilioClient) -> None:
+    """Each page names the next one for ever; what was not seen may be the message all the same."""
+    with answering(page(SID, following="?Page=1")) as served:
+        with pytest.raises(AnswerLost) as caught:
+            client.search(tenant_at(f"http://{served.host}"), TO)
+        assert len(served.requests) == MAX_PAGES
+    assert caught.value.reason == "list_too_long"
+
+
+def test_the_last_page_that_is_read_may_be_the_last_one(client: TwilioClient) -> None:
+    """Then nothing is missing."""
+    pages = [page(f"SM{number}", following="?Page=1") for number in range(MAX_PAGES - 1)]
+    with answering(*pages, page(SID)) as served:
+        assert len(client.search(tenant_at(f"http://{served.host}"), TO)) == MAX_PAGES
+
+
+def test_rows_that_name_no_message_are_left_out(client: TwilioClient) -> None:
+    """Whatever they are."""
+    rows: list[object] = [
+        None,
+        5,
+        "x",
+        [],
+        {},
+        {"sid": SID},
+        {"sid": 5, "to": TO},
+        {"sid": SID, "to": TO},
+    ]
+    with stub(answer("200 OK", json.dumps({"messages": rows}).encode())) as served:
+        (row,) = client.search(tenant_at(f"http://{served.host}"), TO)
+    assert row.receipt.sid == SID
+
+
+def test_a_list_that_breaks_off_is_no_list(client: TwilioClient) -> None:
+    """What was read so far is not all there is."""
+    with answering(page(SID, following="?Page=1"), answer("503 Busy", b"")) as served:
+        with pytest.raises(AnswerLost):
+            client.search(tenant_at(f"http://{served.host}"), TO)
+        assert len(served.requests) == 2
+
+
+# Fetching
+
+
+def test_a_message_is_fetched_by_its_sid(client: TwilioClient, twilio: Twilio) -> None:
+    """As it is now."""
+    tenant = tenant_of(twilio)
+    receipt = client.send(HELLO, tenant, validity=60, timeout=10)
+    assert client.fetch(tenant, receipt.sid) == receipt
+    assert client.fetch(tenant, "SM" + "0" * 32) is None
+
+
+def test_a_fetch_asks_below_the_list(client: TwilioClient) -> None:
+    """At the tenant's own address."""
+    body = json.dumps({"sid": SID, "status": "undelivered", "error_code": 30003}).encode()
+    with stub(answer("200 OK", body)) as served:
+        receipt = client.fetch(tenant_at(f"http://{served.host}"), SID)
+    assert receipt == Receipt(sid=SID, status="undelivered", error_code=30003)
+    assert targets(served) == [f"{PATH.removesuffix('.json')}/{SID}.json"]
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "failure"),
+    [
+        ("404 No", b"<html>proxy</html>", Failure.CONFIG),
+        ("403 No", b'{"code":20003}', Failure.CONFIG),
+        ("429 Slow", b'{"code":20429}', Failure.RETRY_SAFE),
+    ],
+)
+def test_only_twilio_can_say_that_there_is_no_such_message(
+    client: TwilioClient, status: str, body: bytes, failure: Failure
+) -> None:
+    """By its code; a proxy's 404 says nothing."""
+    with stub(answer(status, body)) as served, pytest.raises(TwilioRefused) as caught:
+        client.fetch(tenant_at(f"http://{served.host}"), SID)
+    assert caught.value.failure is failure
+
+
+@pytest.mark.parametrize("sid", ["", "..", "SM/x", "SM?x=1", "SM 1", "SM\r\n", "SM\u00e4", "SM%2e"])
+def test_what_is_no_sid_never_touches_a_path(client: TwilioClient, sid: str) -> None:
+    """There is no message of that name, and nobody is asked."""
+    with stub(answer()) as served:
+        assert client.fetch(tenant_at(f"http://{served.host}"), sid) is None
+        assert served.connections == 0
+
+
+def test_another_message_than_was_asked_for_is_no_answer(client: TwilioClient) -> None:
+    """Its status would be written to the wrong entry."""
+    other = answer("200 OK", b'{"sid":"SM1","status":"delivered"}')
+    with stub(other) as served, pytest.raises(AnswerLost):
+        client.fetch(tenant_at(f"http://{served.host}"), SID)
+
+
+# Looking up senders
+
+
+def test_a_number_belongs_to_the_account_or_does_not(client: TwilioClient) -> None:
+    """As the list of its numbers says."""
+    account = TwinAccount(sid=ACCOUNT, auth_token=TOKEN, numbers=[FROM, "12345"])
+    twin = TwilioTwin(accounts=[account], clock=lambda: datetime.now(UTC))
+    with TwinServer(twin) as served:
+        tenant = tenant_at(served.url)
+        assert client.lookup_sender(tenant, FROM) is True
+        assert client.lookup_sender(tenant, "+12015550198") is False
+
+
+def test_a_number_that_contains_the_one_asked_for_is_another(client: TwilioClient) -> None:
+    """Twilio's filter takes parts of numbers, too."""
+    rows = [None, {}, {"phone_number": f"{FROM}0"}]
+    body = json.dumps({"incoming_phone_numbers": rows}).encode()
+    with stub(answer("200 OK", body)) as served:
+        assert client.lookup_sender(tenant_at(f"http://{served.host}"), FROM) is False
+    assert targets(served) == [
+        f"/2010-04-01/Accounts/{ACCOUNT}/IncomingPhoneNumbers.json?PhoneNumber=%2B12015550199"
+    ]
+
+
+@pytest.mark.parametrize("sender", [SERVICE, "12345", "My Shop", f"whatsapp:{FROM}", ""])
+def test_other_senders_are_not_looked_up(client: TwilioClient, sender: str) -> None:
+    """They stand elsewhere, each kind at a place of its own."""
+    with stub(answer()) as served:
+        assert client.lookup_sender(tenant_at(f"http://{served.host}"), sender) is None
+        assert served.connections == 0
+
+
+@pytest.mark.parametrize("status", ["401 No", "403 No", "404 No", "429 Slow"])
+def test_where_numbers_may_not_be_seen_nothing_is_told(client: TwilioClient, status: str) -> None:
+    """A restricted key is no reason to call a sender wrong."""
+    with stub(answer(status, b'{"code":20003}')) as served:
+        assert client.lookup_sender(tenant_at(f"http://{served.host}"), FROM) is None
+
+
 # Probing
 
 
-def test_a_probe_sends_nothing(client: TwilioClient, twilio: Twilio) -> None:
-    """It asks for a page of the list."""
-    tenant = parse_tenant(json.dumps(twilio.document()), TenantId("t"), (twilio.host,))
-    client.probe(tenant)
-    assert twilio.faults.attempts == {}
+KEY = {"twilio_api_key_sid": "SK" + "1c" * 16, "twilio_api_key_secret": "secret"}
+ACCOUNT_PATH = f"/2010-04-01/Accounts/{ACCOUNT}.json"
 
 
-def test_a_probe_tells_wrong_credentials(client: TwilioClient, twilio: Twilio) -> None:
-    """As sending would."""
-    document = json.dumps(twilio.document(twilio_auth_token="wrong"))
-    with pytest.raises(TwilioRefused) as caught:
-        client.probe(parse_tenant(document, TenantId("t"), (twilio.host,)))
-    assert (caught.value.failure, caught.value.twilio_code) == (Failure.CONFIG, 20003)
+def test_a_probe_with_the_token_asks_for_the_account(client: TwilioClient) -> None:
+    """Which must be the one that was asked for."""
+    with stub(answer("200 OK", json.dumps({"sid": ACCOUNT}).encode())) as served:
+        client.probe(tenant_at(f"http://{served.host}"))
+    assert targets(served) == [ACCOUNT_PATH]
 
 
-def test_a_probe_tells_an_outage(client: TwilioClient) -> None:
-    """Whether Twilio is away or speaks nonsense."""
-    with ExitStack() as stack:
-        url = f"http://127.0.0.1:{free_port()}"
-        with pytest.raises(NotReached):
-            client.probe(tenant_at(url), timeout=2)
-        served = stack.enter_context(stub(b"SSH-2.0\r\n"))
-        with pytest.raises(AnswerLost):
-            client.probe(tenant_at(f"http://{served.host}"), timeout=2)
+def test_a_probe_with_an_api_key_asks_for_a_message(client: TwilioClient) -> None:
+    """The account is for main keys alone: to others Twilio says 401, as to a wrong secret."""
+    refusal = b'{"code":20003,"message":"Authentication Error - invalid username","status":401}'
+
+    def behave(connection: socket.socket) -> None:
+        while request := served.read(connection):
+            is_account = ACCOUNT_PATH.encode() in request
+            connection.sendall(answer("401 No", refusal) if is_account else page())
+
+    with Stub(behave) as served:
+        client.probe(tenant_at(f"http://{served.host}", **KEY))
+    assert targets(served) == [f"{PATH}?PageSize=1"]
+
+
+@pytest.mark.parametrize("changes", [{}, KEY], ids=["token", "key"])
+@pytest.mark.parametrize("code", [20003, 20008, 70051])
+def test_credentials_that_may_not_look_fit(
+    client: TwilioClient, changes: dict[str, str], code: int
+) -> None:
+    """A restricted key may be for sending alone, test credentials are for nothing else."""
+    with stub(answer("403 No", json.dumps({"code": code}).encode())) as served:
+        client.probe(tenant_at(f"http://{served.host}", **changes))
+
+
+@pytest.mark.parametrize("changes", [{}, KEY], ids=["token", "key"])
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        ("401 No", b'{"code":20003}'),
+        ("401 No", b'{"code":70051}'),
+        ("403 No", b'{"code":20005}'),
+        ("403 No", b'{"code":20403}'),
+        ("403 No", b"<html>proxy</html>"),
+        ("404 No", b'{"code":20404}'),
+        ("302 There", b""),
+    ],
+)
+def test_a_probe_that_is_refused_says_so(
+    client: TwilioClient, changes: dict[str, str], status: str, body: bytes
+) -> None:
+    """Wrong, suspended, or not Twilio at all: nothing could be sent."""
+    with stub(answer(status, body)) as served, pytest.raises(TwilioRefused) as caught:
+        client.probe(tenant_at(f"http://{served.host}", **changes))
+    assert caught.value.failure is Failure.CONFIG
+
+
+@pytest.mark.parametrize("status", ["suspended", "closed"])
+def test_an_account_that_may_not_send_is_refused(client: TwilioClient, status: str) -> None:
+    """As sending would be, though it can be seen."""
+    body = json.dumps({"sid": ACCOUNT, "status": status}).encode()
+    with stub(answer("200 OK", body)) as served, pytest.raises(TwilioRefused) as caught:
+        client.probe(tenant_at(f"http://{served.host}"))
+    assert (caught.value.failure, caught.value.twilio_code) == (Failure.CONFIG, 20005)
+
+
+def test_a_suspended_account_is_refused_by_probe_and_sending_alike(client: TwilioClient) -> None:
+    """A pause that a probe would lift is not made again by the next message."""
+    account = TwinAccount(sid=ACCOUNT, auth_token=TOKEN, suspended=True)
+    twin = TwilioTwin(accounts=[account], clock=lambda: datetime.now(UTC))
+    with TwinServer(twin) as served:
+        tenant, codes = tenant_at(served.url), []
+        for ask in (client.probe, lambda tenant: client.send(HELLO, tenant, validity=1, timeout=5)):
+            with pytest.raises(TwilioRefused) as caught:
+                ask(tenant)
+            codes.append(caught.value.twilio_code)
+    assert codes == [20005, 20005]
+
+
+def test_a_probe_of_another_account_is_no_answer(client: TwilioClient) -> None:
+    """Nor is any page with status 200."""
+    for changes in ({}, KEY):
+        with stub(answer("200 OK", b'{"sid":"AC1"}')) as served, pytest.raises(AnswerLost):
+            client.probe(tenant_at(f"http://{served.host}", **changes))

@@ -8,7 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ci360_twilio.core.codes import _ROWS, CODES, explain, failure_of
+from ci360_twilio.core.codes import (
+    _CONCERNS,
+    _ROWS,
+    CODES,
+    SENDER_TROUBLE,
+    Concern,
+    concern_of,
+    explain,
+    failure_of,
+)
 from ci360_twilio.errors import Failure
 
 EXPECTED = {
@@ -139,3 +148,82 @@ def test_explain_finds_words_for_an_unknown_code() -> None:
     assert (code.number, code.failure) == (UNKNOWN, Failure.TRANSIENT)
     assert str(UNKNOWN) in code.meaning
     assert str(UNKNOWN) in code.advice
+
+
+# Whom an error concerns
+
+
+@pytest.mark.parametrize(
+    ("code", "concern"),
+    [
+        (20003, Concern.TENANT),
+        (20404, Concern.TENANT),
+        (30002, Concern.TENANT),
+        (21212, Concern.SENDER),
+        (21606, Concern.SENDER),
+        (21703, Concern.SENDER),
+        (30034, Concern.SENDER),
+        (63007, Concern.SENDER),
+        (21408, Concern.COUNTRY),
+        (21211, None),
+        (21608, None),
+        (21610, None),
+        (21617, None),
+        (30007, None),
+        (UNKNOWN, None),
+    ],
+)
+def test_a_code_says_whom_it_concerns(code: int, concern: Concern | None) -> None:
+    """The account, the sender, the country; else it is about one message, and nothing is paused."""
+    assert concern_of(code, 400) is concern
+
+
+@pytest.mark.parametrize("status", [401, 403, 404])
+def test_a_refused_login_without_a_code_concerns_the_tenant(status: int) -> None:
+    """A proxy or a wrong address in front of Twilio answers without one."""
+    assert concern_of(None, status) is Concern.TENANT
+
+
+@pytest.mark.parametrize("status", [400, 405, 409, 422, 429, 500, 503])
+def test_any_other_answer_without_a_code_concerns_nobody_else(status: int) -> None:
+    """It may be about this message alone."""
+    assert concern_of(None, status) is None
+
+
+@given(codes)
+def test_a_401_always_concerns_the_tenant(code: int | None) -> None:
+    """Whatever its code: the credentials do not fit."""
+    assert concern_of(code, 401) is Concern.TENANT
+
+
+@pytest.mark.parametrize("status", [403, 404])
+def test_a_code_goes_before_a_403_and_a_404(status: int) -> None:
+    """They are said of opt-outs and messages, too."""
+    assert concern_of(21610, status) is None
+    assert concern_of(21606, status) is Concern.SENDER
+
+
+def test_a_code_concerns_one_of_them_only() -> None:
+    """A second one would silently win over the first."""
+    concerned = [code for group in _CONCERNS.values() for code in group]
+    assert len(concerned) == len(set(concerned))
+    assert set(_CONCERNS) == set(Concern)
+
+
+@pytest.mark.parametrize("code", sorted(set().union(*_CONCERNS.values())))
+def test_what_concerns_others_is_a_configuration_error(code: int) -> None:
+    """Nothing is paused for what a recipient or a text is to blame for."""
+    assert CODES[code].failure is Failure.CONFIG
+
+
+def test_filters_and_missing_registrations_speak_against_the_sender() -> None:
+    """What is about the recipient, or passes by itself, does not."""
+    assert {30007, 30018, 30032, 30034, 30038, 30450, 63007} <= SENDER_TROUBLE
+    assert SENDER_TROUBLE.isdisjoint({30003, 30005, 30006, 30008, 30036, 21610, 63016, 63024})
+    assert SENDER_TROUBLE.isdisjoint(_CONCERNS[Concern.TENANT] | _CONCERNS[Concern.COUNTRY])
+
+
+@pytest.mark.parametrize("code", sorted(SENDER_TROUBLE))
+def test_no_code_that_speaks_against_the_sender_passes_by_itself(code: int) -> None:
+    """Nor is it about the recipient."""
+    assert CODES[code].failure in {Failure.CONFIG, Failure.PERMANENT_CONTENT}

@@ -1,4 +1,4 @@
-"""The life of an entry: the table, leases, answers, receipts, expiry, restore, history."""
+"""The life of an entry: the table, leases, answers, receipts, places, people, history."""
 
 from __future__ import annotations
 
@@ -10,24 +10,17 @@ from typing import Any
 import msgspec
 import pytest
 
+from ci360_twilio.core.due import sweep, take
 from ci360_twilio.core.entry import (
     TRANSITIONS,
     UNFINISHED,
-    Due,
     Entry,
     Fact,
     Kind,
     Lease,
     Status,
-    Work,
-    admit,
     advance,
-    due,
     key_of,
-    purged,
-    sweep,
-    take,
-    validity,
 )
 from ci360_twilio.core.event import Origin
 from ci360_twilio.core.message import Message
@@ -96,9 +89,11 @@ SENT = after(SENDING, made())
 
 # The table
 
+WITH_SID = {K.PROGRESSED: None, K.MADE: S.SENT, K.DISOWNED: S.UNKNOWN}
 ARRIVED = {K.DELIVERED: S.DELIVERED, K.READ: S.READ}
 EXPECTED: Mapping[Status, Mapping[Kind, Status | None]] = {
     S.ACCEPTED: {
+        K.MADE: S.SENT,
         K.CLAIMED: S.ACCEPTED,
         K.POSTPONED: S.ACCEPTED,
         K.STARTED: S.SENDING,
@@ -106,8 +101,12 @@ EXPECTED: Mapping[Status, Mapping[Kind, Status | None]] = {
         K.EXPIRED: S.EXPIRED,
         K.RESTORED: S.UNKNOWN,
         K.HELD: S.HELD,
+        K.PLACED: S.ACCEPTED,
+        K.SUPPRESSED: S.SUPPRESSED,
+        K.WITHDRAWN: S.CANCELED,
     },
     S.SENDING: {
+        K.STARTED: None,
         K.MADE: S.SENT,
         K.RETRIED: S.ACCEPTED,
         K.REFUSED: S.REFUSED,
@@ -120,19 +119,25 @@ EXPECTED: Mapping[Status, Mapping[Kind, Status | None]] = {
         K.RETRIED: S.ACCEPTED,
         K.REFUSED: S.REFUSED,
         K.HELD: S.HELD,
+        K.LOOKED: None,
+        K.CLOSED: S.CANCELED,
     },
-    S.HELD: {K.MADE: S.SENT},
+    S.HELD: {K.MADE: S.SENT, K.CLOSED: S.CANCELED},
     S.SENT: {
-        K.PROGRESSED: None,
+        **WITH_SID,
+        K.LOOKED: None,
         K.CANCELED: S.CANCELED,
         K.FAILED: S.FAILED,
         K.UNDELIVERED: S.UNDELIVERED,
         **ARRIVED,
     },
-    S.FAILED: {K.PROGRESSED: None, K.UNDELIVERED: S.UNDELIVERED, **ARRIVED},
-    S.UNDELIVERED: {K.PROGRESSED: None, **ARRIVED},
-    S.DELIVERED: {K.PROGRESSED: None, K.READ: S.READ},
-    S.READ: {K.PROGRESSED: None},
+    S.FAILED: {**WITH_SID, K.UNDELIVERED: S.UNDELIVERED, **ARRIVED, K.LINKED: None},
+    S.UNDELIVERED: {**WITH_SID, **ARRIVED, K.LINKED: None},
+    S.DELIVERED: {**WITH_SID, K.READ: S.READ},
+    S.READ: WITH_SID,
+    S.CANCELED: {K.MADE: S.SENT, K.DISOWNED: S.UNKNOWN},
+    S.REFUSED: {K.LINKED: None, K.MADE: S.SENT},
+    S.EXPIRED: {K.MADE: S.SENT},
 }
 """What each status can become; ``None`` leaves it. What is not listed changes nothing."""
 
@@ -155,10 +160,11 @@ def test_the_table_is_the_life_of_an_entry(status: Status, kind: Kind) -> None:
 
 
 def test_only_four_statuses_wait_for_an_end() -> None:
-    """Nothing leads back to them from an end."""
+    """Nothing leads back to them from an end, but for a SID that turns out to be another's."""
     assert {S.ACCEPTED, S.SENDING, S.UNKNOWN, S.HELD} == UNFINISHED
-    for (status, _), target in TRANSITIONS.items():
-        assert status in UNFINISHED or target not in UNFINISHED
+    for (status, kind), target in TRANSITIONS.items():
+        if status not in UNFINISHED and target in UNFINISHED:
+            assert (kind, target) == (K.DISOWNED, S.UNKNOWN)
 
 
 def test_no_fact_leads_from_a_sid_back_to_sending() -> None:
@@ -396,139 +402,168 @@ def test_a_receipts_error_becomes_the_reason() -> None:
     assert (delivered.reason, delivered.error_code) == (None, None)
 
 
-# Time
+# Places
+
+
+PLACE = "paused:person:all:*:*"
+
+
+def placed(at: datetime = NOW, **members: Any) -> Fact:
+    """Give the fact that the entry waits behind a pause."""
+    return Fact(kind=K.PLACED, at=at, **({"place": PLACE, "reason": "paused"} | members))
+
+
+def test_an_entry_in_a_place_stays_accepted() -> None:
+    """With the reason, and a line in its history."""
+    waits = after(ACCEPTED, placed())
+    assert (waits.status, waits.place, waits.reason) == (S.ACCEPTED, PLACE, "paused")
+    assert [(step.step, step.decision) for step in waits.history] == [("steer", "waits")]
+
+
+def test_an_entry_is_placed_by_its_worker_or_by_whoever_finds_it_free() -> None:
+    """Not from under another's lease; being placed ends the lease."""
+    assert advance(CLAIMED, placed()) is None
+    assert advance(CLAIMED, placed(lease=Lease(token="other", until=NOW + HOUR))) is None
+    assert after(CLAIMED, placed(lease=LEASE)).lease is None
+    assert after(CLAIMED, placed(at=LEASE.until)).place == PLACE
+
+
+def test_a_claim_takes_an_entry_out_of_its_place() -> None:
+    """Nothing else is told of it."""
+    waits = after(ACCEPTED, placed())
+    claimed = after(waits, fact(K.CLAIMED))
+    assert claimed == msgspec.structs.replace(waits, place=None, lease=LEASE)
 
 
 @pytest.mark.parametrize(
-    ("start", "at", "status", "reason"),
+    ("kind", "status"),
     [
-        (ACCEPTED, NOW + DAY - SECOND, S.ACCEPTED, None),
-        (ACCEPTED, NOW + DAY, S.EXPIRED, "expired"),
-        (entry(not_after=NOW + HOUR), NOW + HOUR, S.EXPIRED, "expired"),
-        (CLAIMED, LEASE.until - SECOND, S.ACCEPTED, None),
-        (CLAIMED, LEASE.until, S.ACCEPTED, None),
-        (CLAIMED, NOW + DAY, S.EXPIRED, "expired"),
-        (SENDING, LEASE.until - SECOND, S.SENDING, None),
-        (SENDING, LEASE.until, S.UNKNOWN, "lease_ended"),
-        (SENDING, NOW + 2 * DAY, S.UNKNOWN, "lease_ended"),
-        (SENT, NOW + 2 * DAY, S.SENT, None),
-        (entry(status=S.HELD), NOW + 2 * DAY, S.HELD, None),
+        (K.EXPIRED, S.EXPIRED),
+        (K.WITHDRAWN, S.CANCELED),
+        (K.RESTORED, S.UNKNOWN),
+        (K.HELD, S.HELD),
+        (K.SUPPRESSED, S.SUPPRESSED),
     ],
 )
-def test_time_alone_ends_leases_and_lives(
-    start: Entry, at: datetime, status: Status, reason: str | None
+def test_whatever_ends_the_wait_takes_the_entry_out_of_its_place(
+    kind: Kind, status: Status
 ) -> None:
-    """In ``sending`` bytes may have left, so that the end of a lease makes it unknown."""
-    swept = sweep(start, at)
-    assert (swept.status, swept.reason) == (status, reason)
-    assert sweep(swept, at) == swept
+    """It would be looked for there else."""
+    ended = after(ACCEPTED, placed(), Fact(kind=kind, at=NOW + DAY, reason="why"))
+    assert (ended.status, ended.place, ended.reason) == (status, None, "why")
 
 
-def test_an_entry_does_not_expire_under_a_lease() -> None:
-    """Its worker may be about to begin, and will be refused at the deadline."""
-    claimed = msgspec.structs.replace(CLAIMED, expires_at=NOW + SECOND)
-    assert sweep(claimed, NOW + 2 * SECOND) == claimed
-    assert sweep(claimed, LEASE.until).status is S.EXPIRED
+# Looking, guessing, and what people do
 
 
-def test_the_end_of_a_lease_in_accepted_frees_the_entry() -> None:
-    """Without a trace: nothing happened."""
-    assert sweep(CLAIMED, LEASE.until) == ACCEPTED
+def guess(sid: str = SID) -> Fact:
+    """Give the fact that a message was found that looks like the entry's."""
+    return Fact(kind=K.MADE, at=NOW, receipt=receipt("sent", sid=sid), guessed=True, by="find")
 
 
-@pytest.mark.parametrize("status", sorted(set(Status) - {S.ACCEPTED}))
-def test_only_what_is_accepted_is_taken(status: Status) -> None:
-    """Every other status has its own way on."""
-    assert take(entry(status=status), NOW, LEASE) is None
+OTHER_SID = "SM" + "1" * 32
+FOUND = after(UNKNOWN, guess())
 
 
-def test_an_entry_is_not_taken_before_its_time() -> None:
-    """Nor under somebody's lease."""
-    early = entry(not_before=NOW + HOUR)
-    assert take(early, NOW + HOUR - SECOND, LEASE) is None
-    assert take(early, NOW + HOUR, LEASE) == entry(not_before=NOW + HOUR, lease=LEASE)
-    assert take(CLAIMED, NOW, Lease(token="other", until=NOW + HOUR)) is None
+def test_a_start_names_the_entry_for_receipts_once() -> None:
+    """And notes when bytes may have left for the first time."""
+    first = after(CLAIMED, fact(K.STARTED, correlation="one"))
+    retried = after(first, fact(K.RETRIED), fact(K.CLAIMED, NOW + SECOND))
+    second = after(retried, fact(K.STARTED, NOW + SECOND, correlation="two"))
+    assert (second.correlation, second.started_at, second.attempts) == ("one", NOW, 2)
 
 
-@pytest.mark.parametrize(
-    ("waiting", "expected"),
-    [
-        (entry(due_at=NOW + HOUR), Due(Work.SEND, NOW + HOUR)),
-        (entry(due_at=NOW + 2 * DAY), Due(Work.SEND, NOW + DAY)),
-        (entry(not_before=NOW + HOUR), Due(Work.SEND, NOW + HOUR)),
-        (entry(not_before=NOW + HOUR, not_after=NOW + SECOND), Due(Work.SEND, NOW + SECOND)),
-        (CLAIMED, Due(Work.SEND, LEASE.until)),
-        (SENDING, Due(Work.SEND, LEASE.until)),
-        (UNKNOWN, Due(Work.FIND, NOW)),
-        (entry(status=S.HELD), Due(Work.DECIDE, NOW)),
-        (SENT, Due(Work.PURGE, NOW + 90 * DAY)),
-        (entry(status=S.REFUSED), Due(Work.PURGE, NOW + 90 * DAY)),
-    ],
-)
-def test_every_entry_waits_for_something(waiting: Entry, expected: Due) -> None:
-    """To be sent or swept, found, decided on, or deleted."""
-    assert due(waiting) == expected
+def test_a_start_that_is_written_again_is_no_second_attempt() -> None:
+    """Its worker did not hear of the commit and has sent nothing yet."""
+    again = after(SENDING, fact(K.STARTED, NOW + SECOND, correlation="two"))
+    assert again == SENDING
 
 
-@pytest.mark.parametrize(
-    ("left", "seconds"),
-    [
-        (DAY, 36_000),
-        (10 * HOUR + SECOND, 36_000),
-        (10 * HOUR, 36_000),
-        (10 * HOUR - timedelta(microseconds=1), 35_999),
-        (2 * SECOND, 2),
-        (SECOND / 2, 1),
-        (timedelta(0), 1),
-        (-DAY, 1),
-    ],
-    ids=str,
-)
-def test_the_validity_period_is_what_is_left(left: timedelta, seconds: int) -> None:
-    """In whole seconds, as Twilio takes them: 1 to 36,000."""
-    assert validity(entry(expires_at=NOW + left), NOW) == seconds
-    assert validity(entry(not_after=NOW + left), NOW) == seconds
+def test_an_answer_that_was_lost_is_looked_for_soon() -> None:
+    """It is noted when, and each look counts."""
+    assert (UNKNOWN.lost_at, UNKNOWN.due_at, UNKNOWN.looks) == (NOW, NOW + 5 * SECOND, 0)
+    looked = after(UNKNOWN, Fact(kind=K.LOOKED, at=NOW, due_at=NOW + HOUR))
+    assert (looked.status, looked.looks, looked.due_at) == (S.UNKNOWN, 1, NOW + HOUR)
+    assert looked.history == UNKNOWN.history
 
 
-# Restore
+def test_a_message_that_was_found_says_that_it_is_a_guess() -> None:
+    """By whom it was found stands in the history; the looks begin anew."""
+    assert (FOUND.status, FOUND.sid, FOUND.guessed, FOUND.looks) == (S.SENT, SID, True, 0)
+    assert (FOUND.history[-1].step, FOUND.history[-1].decision) == ("find", "sent")
+    assert FOUND.due_at == NOW + 12 * HOUR
 
 
-@pytest.mark.parametrize("status", [S.ACCEPTED, S.SENDING])
-def test_a_restored_ledger_does_not_know_what_went_out(status: Status) -> None:
-    """Whatever lease the backup holds."""
-    restored = after(
-        entry(status=status, lease=LEASE), Fact(kind=K.RESTORED, at=NOW, reason="restored")
-    )
-    assert (restored.status, restored.reason) == (S.UNKNOWN, "restored")
-    assert restored.history[-1].step == "restore"
+def test_twilios_word_replaces_a_guess_at_another_message() -> None:
+    """Whatever had been told of the wrong one; not the other way round."""
+    arrived = after(FOUND, Fact(kind=K.DELIVERED, at=NOW, receipt=receipt("delivered")))
+    right = Fact(kind=K.MADE, at=NOW, receipt=receipt("queued", sid=OTHER_SID))
+    for start in (FOUND, arrived):
+        known = after(start, right)
+        assert (known.status, known.sid, known.guessed) == (S.SENT, OTHER_SID, False)
+        assert known.provider_status == "queued"
+    assert advance(SENT, guess(OTHER_SID)) is None
+    assert advance(FOUND, guess(OTHER_SID)) is None
+    assert advance(SENT, right) is None
 
 
-@pytest.mark.parametrize(
-    ("generated_at", "restored_at", "status"),
-    [
-        (NOW - HOUR, None, S.ACCEPTED),
-        (NOW - HOUR, NOW - 2 * HOUR, S.ACCEPTED),
-        (NOW - HOUR, NOW - HOUR, S.ACCEPTED),
-        (NOW - HOUR, NOW - HOUR + SECOND, S.HELD),
-        (NOW - HOUR, NOW + HOUR, S.HELD),
-        (None, NOW - DAY, S.ACCEPTED),
-        (None, NOW - DAY + SECOND, S.HELD),
-    ],
-)
-def test_an_event_older_than_the_restore_is_held(
-    generated_at: datetime | None, restored_at: datetime | None, status: Status
-) -> None:
-    """The lost part of the ledger may have sent it; one without a time counts as old as can be."""
-    admitted = admit(entry(generated_at=generated_at), restored_at)
-    assert admitted.status is status
-    if status is S.HELD:
-        assert (admitted.reason, admitted.history[-1].at) == ("older_than_restore", NOW)
+def test_twilios_word_for_the_guessed_message_changes_nothing() -> None:
+    """It is known already."""
+    assert advance(FOUND, made()) is None
 
 
-@pytest.mark.parametrize("status", sorted(set(Status) - {S.ACCEPTED}))
-def test_only_what_would_be_sent_is_held_after_a_restore(status: Status) -> None:
-    """A refused event stays refused."""
-    assert admit(entry(status=status), NOW + HOUR) == entry(status=status)
+def test_a_guess_that_was_anothers_message_is_given_up() -> None:
+    """The entry is unknown again, and looked for; what Twilio named is never given up."""
+    disowned = after(FOUND, Fact(kind=K.DISOWNED, at=NOW + HOUR, reason="sid_of_another"))
+    assert (disowned.status, disowned.sid, disowned.provider_status) == (S.UNKNOWN, None, None)
+    assert (disowned.guessed, disowned.reason) == (False, "sid_of_another")
+    assert (disowned.lost_at, disowned.due_at) == (NOW, NOW + HOUR + 5 * SECOND)
+    assert advance(SENT, Fact(kind=K.DISOWNED, at=NOW)) is None
+
+
+def test_what_a_person_withdraws_is_never_sent() -> None:
+    """Not even by the worker that had taken it."""
+    for start in (ACCEPTED, CLAIMED):
+        canceled = after(start, Fact(kind=K.WITHDRAWN, at=NOW, reason="withdrawn"))
+        assert (canceled.status, canceled.lease) == (S.CANCELED, None)
+        assert advance(canceled, fact(K.STARTED)) is None
+        assert advance(canceled, made()) is None
+    assert advance(SENDING, Fact(kind=K.WITHDRAWN, at=NOW)) is None
+
+
+def test_what_a_person_closed_may_turn_up_yet() -> None:
+    """Bytes had left."""
+    closed = after(UNKNOWN, Fact(kind=K.CLOSED, at=NOW, reason="resolved"))
+    assert (closed.status, closed.finished) == (S.CANCELED, True)
+    assert after(closed, made()).status is S.SENT
+
+
+@pytest.mark.parametrize("end", [K.RETRIED, K.REFUSED])
+def test_a_message_that_twilio_was_taken_not_to_have_made_may_turn_up(end: Kind) -> None:
+    """Its callback tells: nothing is sent again, whatever the answer was."""
+    said = after(SENDING, fact(end, reason="twilio_20429"))
+    proof = Fact(kind=K.MADE, at=NOW + MINUTE, receipt=receipt("sent"), by="settle")
+    assert after(said, proof).status is S.SENT
+    assert advance(said, guess()) is None
+    assert advance(after(said, proof), fact(K.STARTED)) is None
+
+
+def test_what_was_never_tried_has_no_message() -> None:
+    """Whatever a receipt says of it."""
+    for entry in (ACCEPTED, after(ACCEPTED, Fact(kind=K.EXPIRED, at=NOW + 2 * DAY))):
+        assert advance(entry, Fact(kind=K.MADE, at=NOW, receipt=receipt("sent"))) is None
+
+
+def test_a_message_is_sent_again_by_one_entry_at_most() -> None:
+    """Whether the old one had ended, or ends with it."""
+    first = key_of(TenantId("demo"), "replay-1")
+    refused = after(SENDING, fact(K.REFUSED, reason="twilio_21211"))
+    linked = after(refused, Fact(kind=K.LINKED, at=NOW, link=first))
+    assert (linked.status, linked.replayed_by) == (S.REFUSED, first)
+    assert (linked.history[-1].step, linked.history[-1].decision) == ("steer", "replayed")
+    assert advance(linked, Fact(kind=K.LINKED, at=NOW, link=key_of(TenantId("demo"), "x"))) is None
+    closed = after(UNKNOWN, Fact(kind=K.CLOSED, at=NOW, link=first, by="find"))
+    assert (closed.status, closed.replayed_by) == (S.CANCELED, first)
 
 
 # History and repeats
@@ -552,13 +587,6 @@ def test_a_long_history_keeps_its_beginning_and_its_end() -> None:
     assert long.history[0].decision == "sending"
     assert [step.at for step in long.history[1:10]] == [NOW + m * MINUTE for m in range(9)]
     assert [step.at for step in long.history[10:]] == [NOW + m * MINUTE for m in range(60, 100)]
-
-
-def test_a_purged_entry_shows_nothing_of_the_new_event() -> None:
-    """It is over, and this is a repeat."""
-    shown = purged(ACCEPTED)
-    assert (shown.status, shown.reason, shown.repeats) == (S.EXPIRED, "purged", 1)
-    assert (shown.message, shown.history, shown.finished) == (None, (), True)
 
 
 def test_an_entry_survives_being_written() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from ci360_twilio.core.pace import Rate
 from ci360_twilio.core.tenant import Basic, Jwt, Tenant, TenantId, parse_tenant, parse_tenant_id
 from ci360_twilio.errors import BadTenantId, TenantBroken
 
@@ -105,7 +106,13 @@ def test_a_missing_tenant_id_is_called_missing(value: object) -> None:
 def test_the_samples_three_members_are_enough() -> None:
     """All else has a default."""
     assert tenant() == Tenant(
-        id=TENANT, messages_url=API, account=ACCOUNT, user=ACCOUNT, password=SECRET
+        id=TENANT,
+        messages_url=API,
+        account=ACCOUNT,
+        user=ACCOUNT,
+        password=SECRET,
+        webhook_tokens=(SECRET,),
+        messages_per_recipient_per_day=20,
     )
     assert not tenant().has_credentials
 
@@ -120,11 +127,17 @@ def test_every_member_is_read() -> None:
         recipient_from="attributes",
         recipient_check="valid",
         retention_days=7.5,
+        twilio_auth_tokens=["older"],
+        twilio_webhook_keys={"WK1": "shared"},
+        sender_rates={"+12015550100": 10},
+        unknown_after_deadline="resend",
+        messages_per_hour=1000,
+        messages_per_recipient_per_day=3,
+        countries=["us", "GB"],
         api_keys=["one", "two"],
         basic={"username": "u", "password": "p"},
         bearer_tokens=["t"],
         jwt={"algorithm": "RS256", "key": "pem", "issuer": "i", "audience": "a"},
-        sender_rates={"+12015550100": 10},
         of_a_later_version=[1, {"a": None}],
     )
     assert found == Tenant(
@@ -138,6 +151,13 @@ def test_every_member_is_read() -> None:
         recipient_from="attributes",
         recipient_check="valid",
         retention_days=7.5,
+        webhook_tokens=(SECRET, "older"),
+        webhook_keys={"WK1": "shared"},
+        sender_rates={"+12015550100": Rate("demo/+12015550100", 10.0)},
+        unknown_after_deadline="resend",
+        messages_per_hour=1000,
+        messages_per_recipient_per_day=3,
+        countries=frozenset({"US", "GB"}),
         api_keys=("one", "two"),
         basic=Basic(username="u", password="p"),
         bearer_tokens=("t",),
@@ -151,13 +171,20 @@ def test_every_member_is_read() -> None:
         "api_keys",
         "basic",
         "bearer_tokens",
+        "countries",
         "default_region",
         "default_sender",
         "jwt",
+        "messages_per_hour",
+        "messages_per_recipient_per_day",
         "recipient_check",
         "recipient_from",
         "retention_days",
+        "sender_rates",
         "twilio_api_key_sid",
+        "twilio_auth_tokens",
+        "twilio_webhook_keys",
+        "unknown_after_deadline",
     ],
 )
 @pytest.mark.parametrize("nothing", [None, ""], ids=["null", "empty"])
@@ -219,6 +246,25 @@ def test_any_kind_of_credential_is_one(kind: str) -> None:
         ({"jwt": {"algorithm": "HS256"}}, "key"),
         ({"jwt": {"algorithm": "HS256", "key": ""}}, "jwt.key"),
         ({"jwt": {"algorithm": "HS256", "key": "k", "require_exp": "no"}}, "jwt.require_exp"),
+        ({"twilio_auth_tokens": "one"}, "twilio_auth_tokens"),
+        ({"twilio_auth_tokens": ["one", ""]}, "twilio_auth_tokens"),
+        ({"twilio_webhook_keys": ["one"]}, "twilio_webhook_keys"),
+        ({"twilio_webhook_keys": {"WK1": ""}}, "twilio_webhook_keys"),
+        ({"sender_rates": ["+12015550100"]}, "sender_rates"),
+        ({"sender_rates": {"+12015550100": "fast"}}, "sender_rates[...]"),
+        ({"sender_rates": {"+12015550100": 0}}, "sender_rates"),
+        ({"sender_rates": {"+12015550100": 10_001}}, "sender_rates"),
+        ({"sender_rates": {"": 1}}, "sender_rates"),
+        ({"sender_rates": {" , ": 1}}, "sender_rates"),
+        ({"sender_rates": {"+12015550100,+12015550100": 1}}, "sender_rates"),
+        ({"sender_rates": {"+12015550100": 1, "Acme,+1 201 555 0100": 1}}, "sender_rates"),
+        ({"unknown_after_deadline": "drop"}, "unknown_after_deadline"),
+        ({"messages_per_hour": 0}, "messages_per_hour"),
+        ({"messages_per_hour": 1.5}, "messages_per_hour"),
+        ({"messages_per_recipient_per_day": -1}, "messages_per_recipient_per_day"),
+        ({"countries": "US"}, "countries"),
+        ({"countries": ["USA"]}, "countries"),
+        ({"countries": [""]}, "countries"),
     ],
     ids=ascii,
 )
@@ -285,6 +331,15 @@ def test_what_is_no_json_object_is_a_broken_document(raw: bytes | str) -> None:
         {"basic": {"username": SECRET, "password": ""}},
         {"jwt": {"algorithm": SECRET, "key": SECRET}},
         {"jwt": {"algorithm": "HS256", "key": [SECRET]}},
+        {"twilio_auth_tokens": SECRET},
+        {"twilio_auth_tokens": [[SECRET]]},
+        {"twilio_webhook_keys": {SECRET: [SECRET]}},
+        {"twilio_webhook_keys": {SECRET: ""}},
+        {"sender_rates": {SECRET: SECRET}},
+        {"sender_rates": {SECRET: -1}},
+        {"unknown_after_deadline": SECRET},
+        {"messages_per_hour": SECRET},
+        {"countries": [SECRET]},
         {"recipient_from": SECRET},
         {"retention_days": SECRET},
         {"default_region": SECRET},
@@ -298,6 +353,46 @@ def test_an_error_holds_no_value_of_the_document(changes: dict[str, Any]) -> Non
     shown = [raised.value.message, str(raised.value), *raised.value.issues]
     shown += [issue.field for issue in raised.value.issues]
     assert not [text for text in shown if SECRET.lower() in text.lower()]
+
+
+# Limits and rates
+
+
+def test_senders_separated_by_commas_share_one_budget() -> None:
+    """Each sender is known by itself, as messages spell it."""
+    rates = tenant(
+        sender_rates={"+1 (201) 555-0100, Acme": 10, "whatsapp:+1 201 555 0101": 80, "20155,": 100}
+    ).sender_rates
+    shared = Rate("demo/+12015550100", 10.0)
+    assert rates == {
+        "+12015550100": shared,
+        "Acme": shared,
+        "whatsapp:+12015550101": Rate("demo/whatsapp:+12015550101", 80.0),
+        "20155": Rate("demo/20155", 100.0),
+    }
+
+
+@pytest.mark.parametrize(("said", "limit"), [(..., 20), (None, 20), (1, 1), (500, 500), (0, None)])
+def test_a_recipients_limit_is_twenty_a_day_unless_the_tenant_says_otherwise(
+    said: object, limit: int | None
+) -> None:
+    """0 is no limit."""
+    found = tenant(messages_per_recipient_per_day=said)
+    assert found.messages_per_recipient_per_day == limit
+
+
+def test_a_tenant_limits_neither_its_hours_nor_its_countries_unless_it_says_so() -> None:
+    """An empty list of countries is as if absent."""
+    assert (tenant().messages_per_hour, tenant().countries) == (None, None)
+    assert tenant(countries=[]).countries is None
+
+
+def test_the_accounts_own_token_comes_first_where_webhooks_are_verified() -> None:
+    """With an API key to send with, too: keys sign nothing."""
+    found = tenant(
+        twilio_auth_tokens=["next"], twilio_api_key_sid="SK1", twilio_api_key_secret="key secret"
+    )
+    assert found.webhook_tokens == (SECRET, "next")
 
 
 # The address

@@ -5,30 +5,38 @@ from __future__ import annotations
 import asyncio
 import gzip
 import io
+import itertools
 import json
 import threading
 import uuid
 from collections.abc import Callable, Iterator, MutableMapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import urlencode
 
 import pytest
+from twilio.request_validator import RequestValidator
 
-from ci360_twilio.core.entry import Entry
+from ci360_twilio.core.entry import Entry, Key, Status, key_of
 from ci360_twilio.core.event import MAX_BYTES
 from ci360_twilio.core.tenant import TenantId
-from ci360_twilio.edge.asgi import MAX_BATCH, MAX_WAITING, App, Gatherer
+from ci360_twilio.edge.asgi import MAX_BATCH, MAX_CALLBACKS, MAX_WAITING, App, Gatherer
 from ci360_twilio.edge.http import EVENTS, Request, Response, Routes
 from ci360_twilio.errors import LedgerUnavailable
 from ci360_twilio.flow.accept import Acceptance
+from ci360_twilio.flow.settle import MAX_CALLBACK, STATUS, Settlement
 from ci360_twilio.logs import Log
-from ci360_twilio.ports import Inserted, Query
+from ci360_twilio.ports import Inserted, Mark, Query
 from ci360_twilio.stores.memory import MemoryStore
 from ci360_twilio.twin.events import outbound_body
-from ci360_twilio.wiring import Parts
+from ci360_twilio.wiring import Parts, utc_now
+
+if TYPE_CHECKING:
+    from tests.conftest import Twilio
 
 TENANT = TenantId("af5af6b8f500013eb0c90001")
+PUBLIC = "https://sms.example.com"
 Message = MutableMapping[str, Any]
 PATIENCE = 10.0
 
@@ -43,15 +51,28 @@ class Slow(MemoryStore):
         self.open.set()
         self.entered = threading.Event()
         self.away = False
+        self.reads: list[int] = []
+        self.callbacks_open = threading.Event()
+        self.callbacks_open.set()
+        self.callbacks_entered = threading.Event()
 
-    def insert_many(self, entries: Sequence[Entry]) -> list[Inserted]:
+    def insert_many(self, entries: Sequence[Entry], **options: Any) -> list[Inserted]:
         """Write, once it may."""
         self.commits.append(len(entries))
         self.entered.set()
         assert self.open.wait(PATIENCE)
         if self.away:
             raise LedgerUnavailable("Away.")
-        return super().insert_many(entries)
+        return super().insert_many(entries, **options)
+
+    def marked(self, marks: Sequence[Mark]) -> list[Entry | None]:
+        """Find, once it may."""
+        self.reads.append(len(marks))
+        self.callbacks_entered.set()
+        assert self.callbacks_open.wait(PATIENCE)
+        if self.away:
+            raise LedgerUnavailable("Away.")
+        return super().marked(marks)
 
 
 class Server(NamedTuple):
@@ -70,8 +91,9 @@ def serve(connector: Callable[..., Parts]) -> Iterator[Callable[..., Server]]:
     def make(log: Log | None = None) -> Server:
         store = Slow()
         log = log or parts.log
-        acceptance = Acceptance(store, parts.tenants, lambda: datetime.now(UTC), log)
-        app = App(Routes(acceptance, store, log, on_loopback=True))
+        acceptance = Acceptance(store, parts.tenants, utc_now, log)
+        settlement = Settlement(store, store, parts.tenants, utc_now, log, public_url=PUBLIC)
+        app = App(Routes(acceptance, store, log, settlement=settlement, on_loopback=True))
         made.append(app)
         return Server(app, store)
 
@@ -152,6 +174,7 @@ async def call(
     method: str = "POST",
     path: str = EVENTS,
     headers: Sequence[tuple[bytes, bytes]] = (),
+    query: bytes = b"",
     peer: tuple[str, int] | None = ("127.0.0.1", 50_000),
 ) -> Answer:
     """Make one request as a server would hand it on."""
@@ -161,7 +184,7 @@ async def call(
         "method": method,
         "path": path,
         "raw_path": path.encode(),
-        "query_string": b"",
+        "query_string": query,
         "headers": [(b"host", b"127.0.0.1:8360"), *headers],
         "client": peer,
     }
@@ -180,12 +203,16 @@ async def turns() -> None:
         await asyncio.sleep(0)
 
 
-def event(guid: str | None = None, creative: str = "TO:+12015550142;\nHello") -> bytes:
+recipients = (f"+1201555{number:04}" for number in itertools.cycle(range(10_000)))
+"""Each message to another one, since too many to the same are suppressed."""
+
+
+def event(guid: str | None = None, creative: str | None = None) -> bytes:
     """Make an event's body."""
     return outbound_body(
         guid=guid or str(uuid.uuid4()),
         tenant_id=TENANT,
-        creative=creative,
+        creative=creative or f"TO:{next(recipients)};\nHello",
         generated_at=datetime.now(UTC),
     )
 
@@ -439,6 +466,155 @@ def test_no_request_hangs_where_the_log_cannot_be_written(serve: Callable[..., S
         assert asyncio.run(asyncio.wait_for(play(), 3)) == [202, 202]
 
 
+# Twilio's callbacks
+
+
+def posted(twilio: Twilio, number: int = 0, m: str = "", **form: str) -> dict[str, Any]:
+    """Make a callback as Twilio posts it; gives what ``post`` takes."""
+    sid = f"SM{number:032x}"
+    form = {"AccountSid": twilio.account, "MessageSid": sid, "MessageStatus": "delivered"} | form
+    path, query = f"{STATUS}{TENANT}", f"m={m or f'c{number}'}"
+    validator = RequestValidator(twilio.token)
+    signature = validator.compute_signature(f"{PUBLIC}{path}?{query}", form)
+    headers = [
+        (b"content-type", b"application/x-www-form-urlencoded"),
+        (b"x-twilio-signature", signature.encode()),
+    ]
+    body = urlencode(form).encode()
+    return {"body": body, "path": path, "query": query.encode(), "headers": headers}
+
+
+async def post(app: App, body: bytes, **request: Any) -> Answer:
+    """Make one request with a whole body."""
+    return await call(app, Client(body), **request)
+
+
+def on_its_way(store: MemoryStore, number: int = 0) -> Key:
+    """Write an entry whose message Twilio has made."""
+    now, guid = utc_now(), f"guid-{number}"
+    made = Entry(
+        key=key_of(TENANT, guid),
+        tenant_id=TENANT,
+        guid=guid,
+        status=Status.SENT,
+        created_at=now,
+        due_at=now,
+        expires_at=now,
+        purge_at=now,
+        sid=f"SM{number:032x}",
+        correlation=f"c{number}",
+    )
+    store.insert_many([made])
+    return made.key
+
+
+def test_a_callback_is_answered_when_it_is_written(server: Server, twilio: Twilio) -> None:
+    """204, and no header that speaks of a body: there is none."""
+    key = on_its_way(server.store)
+    answer = asyncio.run(post(server.app, **posted(twilio)))
+    assert answer == Answer(204, {}, b"")
+    (entry,) = server.store.get_many([key])
+    assert entry is not None
+    assert entry.status is Status.DELIVERED
+
+
+def test_the_query_reaches_the_routes_byte_for_byte(server: Server, twilio: Twilio) -> None:
+    """Any other spelling is not what was signed, whatever it means; nor does it upset anything."""
+    on_its_way(server.store)
+    good = posted(twilio)
+    for query in (b"m=%630", b"m=c0&", b"&m=c0", b"M=c0", b"m=c0\xff", b"\x00", b"", b"?m=c0"):
+        assert asyncio.run(post(server.app, **good | {"query": query})).status == 403
+    assert asyncio.run(post(server.app, **good)).status == 204
+
+
+def test_an_edge_that_tells_no_query_has_none(server: Server) -> None:
+    """The specification lets a server leave it out."""
+    client = Client(b"x")
+    scope = {"type": "http", "method": "POST", "path": f"{STATUS}{TENANT}", "headers": []}
+    asyncio.run(server.app(scope, client.receive, client.send))
+    assert client.answer.status == 403
+
+
+@pytest.mark.parametrize("announced", [True, False])
+def test_a_callback_may_be_64_kib_large(server: Server, twilio: Twilio, announced: bool) -> None:
+    """Beyond it nothing more is read, and no tenant is looked up."""
+    on_its_way(server.store)
+    size = len(posted(twilio, Pad="")["body"])
+    for extra, status in ((0, 204), (1, 413)):
+        request = posted(twilio, Pad="x" * (MAX_CALLBACK - size + extra))
+        length = (b"content-length", str(len(request["body"])).encode())
+        request["headers"] += [length] * announced
+        assert asyncio.run(post(server.app, **request)).status == status
+    client = Client(*[b"x" * 10_000] * 100)
+    answer = asyncio.run(call(server.app, client, path=f"{STATUS}{TENANT}"))
+    assert (answer.status, answer.headers[b"connection"]) == (413, b"close")
+    assert client.received == 7
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "PUT"])
+def test_callbacks_come_by_post_only(server: Server, method: str) -> None:
+    """Anything else is a 405."""
+    answer = ask(server.app, b"", method=method, path=f"{STATUS}{TENANT}")
+    assert (answer.status, answer.headers[b"allow"]) == (405, b"POST")
+
+
+def test_callbacks_that_arrive_together_share_commits(server: Server, twilio: Twilio) -> None:
+    """In the order in which they came, and only so many at a time."""
+    number = MAX_CALLBACKS + 20
+    keys = [on_its_way(server.store, one) for one in range(number)]
+
+    async def play() -> list[Answer]:
+        server.store.callbacks_open.clear()
+        first = asyncio.create_task(post(server.app, **posted(twilio, 0)))
+        await asyncio.to_thread(server.store.callbacks_entered.wait, PATIENCE)
+        others = [
+            asyncio.create_task(post(server.app, **posted(twilio, one))) for one in range(1, number)
+        ]
+        await turns()
+        server.store.callbacks_open.set()
+        return list(await asyncio.gather(first, *others))
+
+    assert {answer.status for answer in asyncio.run(play())} == {204}
+    assert server.store.reads == [1, MAX_CALLBACKS, 19]
+    entries = server.store.get_many(keys)
+    assert {entry.status for entry in entries if entry} == {Status.DELIVERED}
+
+
+def test_events_do_not_wait_for_callbacks(server: Server, twilio: Twilio) -> None:
+    """Nor the other way round: each has a thread of its own."""
+    on_its_way(server.store)
+
+    async def play() -> tuple[int, int]:
+        server.store.callbacks_open.clear()
+        callback = asyncio.create_task(post(server.app, **posted(twilio)))
+        await asyncio.to_thread(server.store.callbacks_entered.wait, PATIENCE)
+        accepted = await call(server.app, Client(event()))
+        server.store.open.clear()
+        server.store.entered.clear()
+        waiting = asyncio.create_task(call(server.app, Client(event())))
+        await asyncio.to_thread(server.store.entered.wait, PATIENCE)
+        server.store.callbacks_open.set()
+        settled = await callback
+        server.store.open.set()
+        await waiting
+        return accepted.status, settled.status
+
+    assert asyncio.run(play()) == (202, 204)
+
+
+def test_callbacks_are_told_to_come_back_while_the_ledger_is_away(
+    server: Server, twilio: Twilio
+) -> None:
+    """Twilio repeats them; then they are written."""
+    on_its_way(server.store)
+    server.store.away = True
+    answer = asyncio.run(post(server.app, **posted(twilio)))
+    assert answer.status == 503
+    assert answer.headers[b"retry-after"].isdigit()
+    server.store.away = False
+    assert asyncio.run(post(server.app, **posted(twilio))).status == 204
+
+
 # What may wait
 
 
@@ -539,6 +715,27 @@ def test_work_that_fails_leaves_nobody_waiting() -> None:
     assert served.status == 200
     for one in failed:
         assert isinstance(one, MemoryError) or (isinstance(one, Response) and one.status == 503)
+
+
+def test_between_batches_there_is_a_pause_where_one_is_wanted() -> None:
+    """What comes meanwhile is handed on together; the first one does not wait."""
+    batches: list[int] = []
+
+    def work(requests: list[Request]) -> list[Response]:
+        batches.append(len(requests))
+        return [Response(status=200) for _ in requests]
+
+    gatherer = Gatherer(work, most=3, spacing=0.05)
+
+    async def play() -> list[Response]:
+        first = await gatherer.submit(request())
+        return [first, *await asyncio.gather(*(gatherer.submit(request()) for _ in range(5)))]
+
+    assert len(asyncio.run(play())) == 6
+    assert batches == [1, 3, 2]
+    assert len(asyncio.run(play())) == 6  # its loop ended in the pause
+    assert batches == [1, 3, 2] * 2
+    gatherer.close()
 
 
 # Other protocols

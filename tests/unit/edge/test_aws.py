@@ -55,7 +55,7 @@ class Context:
 @pytest.fixture
 def parts(connector: Connect) -> Parts:
     """A connector as the Lambda wires it, without a ledger table."""
-    return connector(tenants_wait=False, ledger="memory:")
+    return connector(trips=False, ledger="memory:")
 
 
 @pytest.fixture
@@ -277,7 +277,7 @@ def test_an_event_inside_the_body_vouches_for_nobody(handler: Direct) -> None:
 
 def test_authenticated_upstream_waives_here_too(connector: Connect) -> None:
     """Section 2 (c)."""
-    handler = Direct(connector(tenants_wait=False, authenticated_upstream="true", ledger="memory:"))
+    handler = Direct(connector(trips=False, authenticated_upstream="true", ledger="memory:"))
     assert invoke(handler, version_2(event()))[0] == 200
 
 
@@ -427,7 +427,7 @@ def test_an_accepted_event_reads_as_expired_once_its_time_is_over(
     connector: Connect, twilio: Twilio
 ) -> None:
     """There is no worker that would sweep it."""
-    handler = Direct(connector(tenants_wait=False, ledger="memory:", event_ttl="3"))
+    handler = Direct(connector(trips=False, ledger="memory:", event_ttl="3"))
     sent = event(age=1.8)
     assert invoke(handler, rest(sent), seconds=2.0)[0] == 502
     time.sleep(1.3)
@@ -460,7 +460,7 @@ def test_every_other_answer_is_the_servers(
 class Away(MemoryStore):
     """A ledger that cannot be written."""
 
-    def insert_many(self, *_: object) -> Any:
+    def insert_many(self, *_: object, **__: object) -> Any:
         """Fail, where it is to fail at once."""
         raise LedgerUnavailable("Away.")
 
@@ -468,7 +468,7 @@ class Away(MemoryStore):
 class AwayLater(MemoryStore):
     """A ledger that cannot be written any more once an event is in it."""
 
-    def record_many(self, *_: object) -> Any:
+    def record_many(self, *_: object, **__: object) -> Any:
         """Fail."""
         raise LedgerUnavailable("Away.")
 
@@ -481,7 +481,7 @@ def test_where_the_ledger_cannot_write_nothing_is_sent(
     broken = parts._replace(
         store=store,
         acceptance=Acceptance(store, parts.tenants, utc_now, parts.log),
-        sending=Sending(store, parts.client, parts.tenants, utc_now, parts.log),
+        sending=Sending(store, parts.client, parts.tenants, parts.pausing, utc_now, parts.log),
     )
     answer = Direct(broken).handle(rest(event()), Context())
     assert answer["statusCode"] == 503

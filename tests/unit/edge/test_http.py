@@ -8,9 +8,11 @@ import uuid
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
 
 import pytest
+from twilio.request_validator import RequestValidator
 
 from ci360_twilio.core.entry import UNFINISHED, Entry, Status, key_of
 from ci360_twilio.core.tenant import TenantId
@@ -26,10 +28,14 @@ from ci360_twilio.edge.http import (
 )
 from ci360_twilio.errors import LedgerUnavailable, LedgerUnusable
 from ci360_twilio.flow.accept import Acceptance, Accepted, Answer, Arrival
+from ci360_twilio.flow.settle import MAX_CALLBACK, STATUS, Settlement
 from ci360_twilio.logs import Log
 from ci360_twilio.stores.memory import MemoryStore
 from ci360_twilio.twin.events import outbound_event
 from ci360_twilio.wiring import Parts
+
+if TYPE_CHECKING:
+    from tests.conftest import Twilio
 
 TENANT = TenantId("af5af6b8f500013eb0c90001")
 LOCAL = {"host": "127.0.0.1:8360"}
@@ -213,7 +219,7 @@ class Away(MemoryStore):
         self.error = error
         self.probes = 0
 
-    def insert_many(self, *_: object) -> Any:
+    def insert_many(self, *_: object, **__: object) -> Any:
         """Fail."""
         raise self.error
 
@@ -561,6 +567,194 @@ def test_metrics_that_fail_are_a_503(parts: Parts) -> None:
 
     routes = Routes(parts.acceptance, parts.store, parts.log, metrics=broken)
     assert get(routes, "/metrics").status == 503
+
+
+# Twilio's callbacks
+
+
+PUBLIC = "https://sms.example.com"
+SID = "SM" + "1a" * 16
+
+
+@pytest.fixture
+def open_parts(connector: Connect) -> Parts:
+    """A connector that Twilio can reach, with one message on its way."""
+    parts = connector(ledger="memory:", public_url=PUBLIC)
+    parts.store.insert_many([entry(Status.SENT, sid=SID, correlation="c1")])
+    return parts
+
+
+@pytest.fixture
+def open_routes(open_parts: Parts) -> Routes:
+    """The routes of a server that Twilio can reach."""
+    return Routes(
+        open_parts.acceptance, open_parts.store, open_parts.log, settlement=open_parts.settlement
+    )
+
+
+def callback(twilio: Twilio, status: str = "delivered", **changes: Any) -> Request:
+    """Make a callback as Twilio posts it through a gateway; ``changes`` are of the request."""
+    form = {
+        "AccountSid": twilio.account,
+        "MessageSid": SID,
+        "MessageStatus": status,
+        "To": "+12015550142",
+    }
+    url = f"{PUBLIC}{STATUS}{TENANT}?m=c1"
+    members: dict[str, Any] = {
+        "method": "POST",
+        "path": f"{STATUS}{TENANT}",
+        "query": "m=c1",
+        "headers": {
+            "host": "10.0.0.7:8360",
+            "x-forwarded-for": "203.0.113.9",
+            "content-type": "application/x-www-form-urlencoded",
+            "x-twilio-signature": RequestValidator(twilio.token).compute_signature(url, form),
+        },
+        "body": urlencode(form).encode(),
+    }
+    return Request(**(members | changes))
+
+
+def status_of(parts: Parts) -> Status:
+    """Give the status of the message that was on its way."""
+    (found,) = parts.store.get_many([key_of(TENANT, "g")])
+    assert found is not None
+    return found.status
+
+
+def test_a_callback_is_a_204_without_a_body(
+    open_parts: Parts, open_routes: Routes, twilio: Twilio
+) -> None:
+    """Durably written; the same again and one that says nothing are 204, too."""
+    for _ in range(2):
+        response = open_routes.handle(callback(twilio))
+        assert (response.status, response.body, response.headers) == (204, b"", ())
+        assert status_of(open_parts) is Status.DELIVERED
+
+
+def test_the_tenants_own_credentials_are_not_asked_for(
+    open_parts: Parts, open_routes: Routes, twilio: Twilio, tenants_folder: Callable[..., Path]
+) -> None:
+    """They are CI360's; Twilio signs. Nor do they open this route."""
+    tenants_folder(api_keys=["the-right-key"])
+    unsigned = callback(twilio, headers=LOCAL | RIGHT_KEY)
+    assert open_routes.handle(unsigned).status == 403
+    assert status_of(open_parts) is Status.SENT
+    assert open_routes.handle(callback(twilio)).status == 204
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"headers": {}},
+        {"headers": LOCAL},
+        {"query": "m=c2"},
+        {"query": ""},
+        {"body": b""},
+        {"path": f"{STATUS}nobody"},
+        {"path": f"{STATUS}../{TENANT}"},
+        {"path": f"{STATUS}{TENANT}/"},
+        {"path": STATUS},
+    ],
+    ids=str,
+)
+def test_what_is_not_signed_for_its_address_is_a_403_without_details(
+    open_parts: Parts, open_routes: Routes, twilio: Twilio, changes: dict[str, Any]
+) -> None:
+    """The same one for everything, in SAS's own shape."""
+    response = open_routes.handle(callback(twilio, **changes))
+    error = error_of(response)
+    assert (response.status, response.headers) == (403, ())
+    assert (error["code"], error["details"]) == ("forbidden", [])
+    assert error["message"] == "The request is not from this tenant's Twilio account."
+    assert set(read(response)) == {"error"}
+    assert status_of(open_parts) is Status.SENT
+
+
+def test_a_large_callback_is_a_413(open_routes: Routes, twilio: Twilio) -> None:
+    """Its limit is lower than an event's."""
+    response = open_routes.handle(callback(twilio, body=b"x" * (MAX_CALLBACK + 1)))
+    assert (response.status, error_of(response)["code"]) == (413, "too_large")
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE", "OPTIONS", "post"])
+def test_callbacks_are_posted(
+    open_parts: Parts, open_routes: Routes, twilio: Twilio, method: str
+) -> None:
+    """Any other method is a 405, for whatever tenant."""
+    for path in (f"{STATUS}{TENANT}", f"{STATUS}nobody", STATUS):
+        response = open_routes.handle(callback(twilio, method=method, path=path))
+        assert (response.status, response.headers) == (405, (("Allow", "POST"),))
+    assert status_of(open_parts) is Status.SENT
+
+
+@pytest.mark.parametrize("path", ["/twilio/status", "/twilio", "/twilio/", "/Twilio/Status/x"])
+def test_other_paths_of_twilios_are_404(open_routes: Routes, twilio: Twilio, path: str) -> None:
+    """There is nothing there."""
+    assert open_routes.handle(callback(twilio, path=path)).status == 404
+
+
+def test_without_a_settlement_there_is_no_such_route(routes: Routes, twilio: Twilio) -> None:
+    """As in the direct Lambda."""
+    for method in ("GET", "POST"):
+        assert routes.handle(callback(twilio, method=method)).status == 404
+
+
+def test_a_batch_of_callbacks_answers_each_in_its_place(
+    open_parts: Parts, open_routes: Routes, twilio: Twilio
+) -> None:
+    """In their order, whatever is among them."""
+    requests = [
+        callback(twilio, "sent"),
+        callback(twilio, method="GET"),
+        callback(twilio, "delivered"),
+        callback(twilio, headers={}),
+        callback(twilio, "read"),
+    ]
+    assert [one.status for one in open_routes.statuses(requests)] == [204, 405, 204, 403, 204]
+    assert status_of(open_parts) is Status.READ
+    assert open_routes.statuses([]) == []
+
+
+class Blind(MemoryStore):
+    """A ledger in which nothing can be found."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__()
+        self.error = error
+
+    def marked(self, *_: object) -> Any:
+        """Fail."""
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (LedgerUnavailable("Locked."), "ledger_unavailable"),
+        (LedgerUnusable("Damaged."), "ledger_unusable"),
+        (ZeroDivisionError("+12015550142"), "ledger_unavailable"),
+        (RecursionError(), "ledger_unavailable"),
+    ],
+)
+def test_a_callback_that_cannot_be_written_is_a_503_to_be_tried_again(
+    open_parts: Parts, twilio: Twilio, error: Exception, code: str
+) -> None:
+    """Also where it fails in a way that nobody foresaw; never another 5xx."""
+    store, stream = Blind(error), io.StringIO()
+    log = Log(stream)
+    settlement = Settlement(
+        store, store, open_parts.tenants, lambda: datetime.now(UTC), log, public_url=PUBLIC
+    )
+    routes = Routes(open_parts.acceptance, store, log, settlement=settlement)
+    requests = [callback(twilio), callback(twilio, headers={}), callback(twilio)]
+    failed, refused, again = routes.statuses(requests)
+    for response in (failed, again):
+        assert (response.status, error_of(response)["code"]) == (503, code)
+        assert "Retry-After" in dict(response.headers)
+    assert refused.status == 403
+    assert "2015550142" not in stream.getvalue()
 
 
 # Whatever happens

@@ -5,19 +5,21 @@ from __future__ import annotations
 import json
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
 
-from ci360_twilio.core.entry import Entry, Fact, Key, Kind, Lease, Status, sweep
+from ci360_twilio.core.due import sweep
+from ci360_twilio.core.entry import Entry, Fact, Key, Kind, Lease, Status
 from ci360_twilio.core.tenant import TenantId
 from ci360_twilio.edge.now import send_now
 from ci360_twilio.errors import LedgerUnavailable
 from ci360_twilio.flow.accept import Acceptance, Accepted, Arrival
 from ci360_twilio.flow.send import Sending
+from ci360_twilio.ports import NO_LIMITS
 from ci360_twilio.stores.memory import MemoryStore
 from ci360_twilio.twin.events import outbound_event
 from ci360_twilio.twin.faults import Fault
@@ -38,12 +40,17 @@ class Ledger(MemoryStore):
         self.commits = 0
         self.away_at: frozenset[int] = frozenset()
 
-    def record_many(self, facts: Sequence[tuple[Key, Fact]]) -> list[Entry | None]:
+    def record_many(
+        self,
+        facts: Sequence[tuple[Key, Fact]],
+        *,
+        hourly_limits: Mapping[TenantId, int] = NO_LIMITS,
+    ) -> list[Entry | None]:
         """Write, or say that nothing can be written."""
         self.commits += 1
         if self.commits in self.away_at:
             raise LedgerUnavailable("Away.")
-        return super().record_many(facts)
+        return super().record_many(facts, hourly_limits=hourly_limits)
 
 
 @pytest.fixture
@@ -55,11 +62,11 @@ def ledger() -> Ledger:
 @pytest.fixture
 def parts(connector: Callable[..., Parts], ledger: Ledger) -> Parts:
     """A connector on that ledger, whose tenants do not wait."""
-    made = connector(tenants_wait=False, ledger="memory:")
+    made = connector(trips=False, ledger="memory:")
     return made._replace(
         store=ledger,
         acceptance=Acceptance(ledger, made.tenants, utc_now, made.log),
-        sending=Sending(ledger, made.client, made.tenants, utc_now, made.log, tenants_wait=False),
+        sending=Sending(ledger, made.client, made.tenants, made.pausing, utc_now, made.log),
     )
 
 

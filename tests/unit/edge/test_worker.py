@@ -7,7 +7,7 @@ import json
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -21,11 +21,11 @@ from ci360_twilio.edge.worker import Worker
 from ci360_twilio.errors import LedgerUnavailable
 from ci360_twilio.flow.accept import Accepted, Arrival
 from ci360_twilio.flow.send import Sending
-from ci360_twilio.ports import Query
+from ci360_twilio.ports import NO_LIMITS, Query
 from ci360_twilio.stores.memory import MemoryStore
 from ci360_twilio.twin.events import outbound_event
 from ci360_twilio.twin.faults import Fault
-from ci360_twilio.wiring import Parts
+from ci360_twilio.wiring import Parts, utc_now
 
 if TYPE_CHECKING:
     from tests.conftest import Twilio
@@ -175,7 +175,7 @@ class Gate:
 def through(parts: Parts, gate: Gate, store: MemoryStore | None = None) -> Parts:
     """Put a gate, and perhaps another ledger, into a connector."""
     ledger = store or parts.store
-    sending = Sending(ledger, gate, parts.tenants, lambda: datetime.now(UTC), parts.log)
+    sending = Sending(ledger, gate, parts.tenants, parts.pausing, utc_now, parts.log)
     return parts._replace(sending=sending, store=ledger)
 
 
@@ -220,11 +220,16 @@ class Flaky(MemoryStore):
         super().__init__()
         self.away = threading.Event()
 
-    def record_many(self, facts: Sequence[tuple[Key, Fact]]) -> list[Entry | None]:
+    def record_many(
+        self,
+        facts: Sequence[tuple[Key, Fact]],
+        *,
+        hourly_limits: Mapping[TenantId, int] = NO_LIMITS,
+    ) -> list[Entry | None]:
         """Write, or say that nothing can be written."""
         if self.away.is_set():
             raise LedgerUnavailable("Away.")
-        return super().record_many(facts)
+        return super().record_many(facts, hourly_limits=hourly_limits)
 
 
 def test_what_came_back_while_the_ledger_was_away_is_written_later(connector: Connect) -> None:
@@ -274,7 +279,7 @@ def test_a_restored_ledger_sends_nothing_and_says_so(connector: Connect, twilio:
         time.sleep(0.3)
         assert statuses(parts) == [Status.ACCEPTED]
         assert twilio.twin.messages == ()
-        parts.store.resume()
+        parts.store.resume([pause.name for pause in parts.store.pauses()])
         wait_for(all_are(parts, Status.SENT))
 
 
@@ -318,7 +323,7 @@ def test_an_unforeseen_error_of_the_sender_costs_no_connection(connector: Connec
             raise ZeroDivisionError
 
     made = connector(connections="2")
-    sending = Sending(made.store, Broken(), made.tenants, lambda: datetime.now(UTC), made.log)
+    sending = Sending(made.store, Broken(), made.tenants, made.pausing, utc_now, made.log)
     parts = made._replace(sending=sending)
     accept(parts, *recipients(10))
     with working(parts):

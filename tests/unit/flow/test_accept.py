@@ -8,7 +8,7 @@ import gzip
 import io
 import itertools
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -30,7 +30,7 @@ from ci360_twilio.errors import (
 )
 from ci360_twilio.flow.accept import Acceptance, Accepted, Answer, Arrival, Ignored
 from ci360_twilio.logs import Log
-from ci360_twilio.ports import Inserted, Query
+from ci360_twilio.ports import NO_LIMITS, Inserted, Query
 from ci360_twilio.stores.memory import MemoryStore
 from ci360_twilio.twin.events import outbound_event
 
@@ -51,12 +51,14 @@ class Ledger(MemoryStore):
         self.inserts: list[int] = []
         self.away = False
 
-    def insert_many(self, entries: Sequence[Entry]) -> list[Inserted]:
+    def insert_many(
+        self, entries: Sequence[Entry], *, recipient_limits: Mapping[TenantId, int] = NO_LIMITS
+    ) -> list[Inserted]:
         """Write, or say that nothing can be written."""
         self.inserts.append(len(entries))
         if self.away:
             raise LedgerUnavailable("The ledger is away.")
-        return super().insert_many(entries)
+        return super().insert_many(entries, recipient_limits=recipient_limits)
 
 
 class Register:
@@ -822,6 +824,53 @@ def test_where_the_event_came_from_is_kept(door: Door) -> None:
 
 
 # Logs and memory
+
+
+@pytest.mark.parametrize(
+    ("to", "status"),
+    [
+        ("+12015550142", Status.ACCEPTED),
+        ("whatsapp:+12015550142", Status.ACCEPTED),
+        ("+447700900123", Status.SUPPRESSED),
+        ("messenger:someone", Status.SUPPRESSED),
+    ],
+)
+def test_only_countries_that_the_tenant_allows_are_sent_to(
+    door: Door, to: str, status: Status
+) -> None:
+    """Whose country cannot be told is not sent to either; without a list anybody is."""
+    door.tenants.put(TENANT, api_keys=["the-right-key"], countries=["us", "CA"])
+    answer = door.post(door.event(creative=f"TO:{to};\n{TEXT}"))
+    assert isinstance(answer, Accepted)
+    reason = None if status is Status.ACCEPTED else "country_not_allowed"
+    assert (answer.entry.status, answer.entry.reason) == (status, reason)
+
+
+def test_a_recipient_gets_twenty_messages_in_a_day(door: Door) -> None:
+    """The next ones are suppressed, within one batch too; the day after it goes on."""
+    events = [door.event(guid=f"g{number}") for number in range(22)]
+    arrivals = [Arrival(body=json.dumps(one).encode(), credentials=KEY) for one in events]
+    answers = [one for one in door.accept(*arrivals) if isinstance(one, Accepted)]
+    assert [one.entry.status for one in answers] == [Status.ACCEPTED] * 20 + [Status.SUPPRESSED] * 2
+    assert answers[-1].entry.reason == "recipient_limit"
+    other = door.post(door.event(guid="other", creative=f"TO:+12015550143;\n{TEXT}"))
+    door.clock.advance(hours=25)
+    later = door.post(door.event(guid="later", generated_at=door.clock.now))
+    for answer in (other, later):
+        assert isinstance(answer, Accepted)
+        assert answer.entry.status is Status.ACCEPTED
+
+
+@pytest.mark.parametrize(("said", "allowed"), [(2, 2), (0, 30)])
+def test_a_tenant_says_how_many_messages_a_recipient_gets(
+    door: Door, said: int, allowed: int
+) -> None:
+    """None at all is no limit."""
+    changes = {"messages_per_recipient_per_day": said}
+    door.tenants.put(TENANT, api_keys=["the-right-key"], **changes)
+    for number in range(30):
+        door.post(door.event(guid=f"g{number}"))
+    assert [one.status for one in door.entries].count(Status.ACCEPTED) == allowed
 
 
 def test_every_request_is_one_line(door: Door) -> None:

@@ -6,8 +6,9 @@ import base64
 import io
 import json
 import random
+import re
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -31,8 +32,10 @@ from ci360_twilio.errors import (
     TenantUnknown,
     TwilioRefused,
 )
+from ci360_twilio.flow.pausing import Pausing
 from ci360_twilio.flow.send import ATTEMPT_SECONDS, Begun, Sending
 from ci360_twilio.logs import Log
+from ci360_twilio.ports import NO_LIMITS
 from ci360_twilio.stores.memory import MemoryStore
 from ci360_twilio.twin.faults import Fault
 
@@ -54,14 +57,25 @@ class NoJitter(random.Random):
 class Call:
     """One call of the sender."""
 
-    def __init__(self, message: Message, tenant: Tenant, validity: int, timeout: float) -> None:
+    def __init__(
+        self,
+        message: Message,
+        tenant: Tenant,
+        validity: int,
+        timeout: float,
+        callback: str | None,
+    ) -> None:
         self.message, self.tenant, self.validity, self.timeout = message, tenant, validity, timeout
+        self.callback = callback
 
 
 class Script:
-    """A sender that ends as it is told, per tenant, and makes messages when nothing is told."""
+    """Twilio that ends as it is told, per tenant, and makes messages when nothing is told."""
 
     def __init__(self) -> None:
+        self.password: str | None = None
+        """The one that the account takes; any where there is none."""
+        self.asked = 0
         self.ends: dict[str, list[Exception]] = {}
         self.calls: list[Call] = []
         self._lock = threading.Lock()
@@ -70,16 +84,31 @@ class Script:
         """Plan the ends of a tenant's next requests."""
         self.ends.setdefault(tenant_id, []).extend(ends)
 
-    def send(self, message: Message, tenant: Tenant, *, validity: int, timeout: float) -> Receipt:
+    def send(
+        self,
+        message: Message,
+        tenant: Tenant,
+        *,
+        validity: int,
+        timeout: float,
+        callback: str | None = None,
+    ) -> Receipt:
         """Make a message, or raise what is planned."""
         with self._lock:
-            self.calls.append(Call(message, tenant, validity, timeout))
+            self.calls.append(Call(message, tenant, validity, timeout, callback))
             number = len(self.calls)
             planned = self.ends.get(tenant.id)
             end = planned.pop(0) if planned else None
         if end is not None:
             raise end
         return Receipt(sid=f"SM{number:032}", status="queued")
+
+    def probe(self, tenant: Tenant, *, timeout: float = 10.0) -> None:
+        """Look at the account."""
+        assert timeout > 0
+        self.asked += 1
+        if self.password not in (None, tenant.password):
+            raise bad_login()
 
 
 class Register:
@@ -92,12 +121,13 @@ class Register:
         for tenant_id in (ONE, TWO):
             self.rotate(tenant_id, "first")
 
-    def rotate(self, tenant_id: TenantId, token: str) -> None:
-        """Write a document with another token."""
+    def rotate(self, tenant_id: TenantId, token: str, **members: Any) -> None:
+        """Write a document with another token, and with further members."""
         document = {
             "twilio_api_url": "https://api.twilio.com",
             "twilio_account_sid": "AC" + "e5" * 16,
             "twilio_auth_token": token,
+            **members,
         }
         self.now[tenant_id] = parse_tenant(json.dumps(document), tenant_id)
 
@@ -123,27 +153,35 @@ class Ledger(MemoryStore):
         self.commits: list[int] = []
         self.away = False
 
-    def record_many(self, facts: Sequence[tuple[Key, Fact]]) -> list[Entry | None]:
+    def record_many(
+        self,
+        facts: Sequence[tuple[Key, Fact]],
+        *,
+        hourly_limits: Mapping[TenantId, int] = NO_LIMITS,
+    ) -> list[Entry | None]:
         """Write, or say that nothing can be written."""
         self.commits.append(len(facts))
         if self.away:
             raise LedgerUnavailable("The ledger is away.")
-        return super().record_many(facts)
+        return super().record_many(facts, hourly_limits=hourly_limits)
 
 
 class Office:
     """A sending with its ledger, tenants, sender, log and clock."""
 
-    def __init__(self, clock: SetClock, **options: Any) -> None:
+    def __init__(self, clock: SetClock, *, trips: bool = True, **options: Any) -> None:
         self.clock = clock
         self.ledger, self.sender, self.tenants = Ledger(), Script(), Register()
         self.stream = io.StringIO()
+        log = Log(self.stream, level="debug")
+        self.pausing = Pausing(self.ledger, self.tenants, clock, log, trips=trips, rng=NoJitter())
         self.sending = Sending(
             self.ledger,
             self.sender,
             self.tenants,
+            self.pausing,
             clock,
-            Log(self.stream, level="debug"),
+            log,
             rng=NoJitter(),
             **options,
         )
@@ -175,6 +213,11 @@ class Office:
         facts = [(begun.entry.key, self.sending.attempt(begun)) for begun in self.begin(limit)]
         self.sending.record(facts)
         return [fact for _, fact in facts]
+
+    @property
+    def pauses(self) -> list[tuple[str, str | None, str]]:
+        """What is paused: scope, value and reason."""
+        return [(one.scope, one.value, one.reason) for one in self.ledger.pauses()]
 
     def __getitem__(self, key: Key) -> Entry:
         entry = self.ledger.get_many([key])[0]
@@ -352,6 +395,7 @@ def test_chance_shortens_a_wait_by_half_at_most(clock: SetClock) -> None:
             office.ledger,
             office.sender,
             office.tenants,
+            office.pausing,
             clock,
             Log(office.stream),
             rng=random.Random(seed),
@@ -559,13 +603,11 @@ def test_a_rotated_token_is_found_and_used_at_once(office: Office) -> None:
     office.run()
     assert office[key].status is Status.SENT
     assert [call.tenant.password for call in office.sender.calls] == ["first", "second"]
-    assert "tenant.waits" not in office.stream.getvalue()
+    assert "pause.tripped" not in office.stream.getvalue()
 
 
-@pytest.mark.parametrize(
-    "error", [bad_login(), bad_login(401, None), bad_login(403), bad_login(403, None)]
-)
-def test_the_whole_tenant_waits_while_its_credentials_fail(
+@pytest.mark.parametrize("error", [bad_login(), bad_login(401, None), bad_login(403)])
+def test_the_whole_tenant_is_paused_while_its_credentials_fail(
     office: Office, error: TwilioRefused
 ) -> None:
     """A campaign is not burnt through; the other tenant goes on."""
@@ -574,43 +616,89 @@ def test_the_whole_tenant_waits_while_its_credentials_fail(
     office.run()
     later, other = office.add("g2"), office.add("g3", TWO)
     office.run()
-    until = office.clock.now + timedelta(seconds=15)
-    assert office[first].due_at == office[later].due_at == until
-    assert (office[later].reason, office[later].attempts) == ("tenant_waits", 0)
+    assert office.pauses == [("tenant", None, error.reason)]
+    assert (office[later].reason, office[later].attempts) == (error.reason, 0)
+    assert office[first].place == office[later].place == office.ledger.pauses()[0].place
     assert office[other].status is Status.SENT
-    (line,) = [line for line in office.lines if line["event"] == "tenant.waits"]
-    assert (line["level"], line["tenant"], line["seconds"]) == ("error", ONE, 15)
+    (line,) = [line for line in office.lines if line["event"] == "pause.tripped"]
+    assert (line["level"], line["tenant"], line["scope"]) == ("error", ONE, "tenant")
 
 
-def test_those_that_failed_together_wait_together(office: Office) -> None:
-    """A hundred open requests are one failure, one reading of the document and one line."""
+def test_those_that_failed_together_are_one_pause(office: Office) -> None:
+    """A hundred open requests are one failure and one line."""
     keys = [office.add(f"g{number}") for number in range(10)]
     office.sender.fail(*[bad_login() for _ in keys])
     office.run()
-    until = office.clock.now + timedelta(seconds=15)
-    assert {office[key].due_at for key in keys} == {until}
-    assert office.stream.getvalue().count("tenant.waits") == 1
+    office.run()
+    assert len(office.pauses) == 1
+    assert {office[key].attempts for key in keys} == {1}
+    assert office.stream.getvalue().count("pause.tripped") == 1
 
 
-def test_after_the_wait_one_goes_ahead(office: Office) -> None:
-    """If it is let in, all go."""
+def test_the_account_is_asked_until_it_lets_us_in(office: Office) -> None:
+    """At growing intervals, up to a minute; then everything goes, by itself."""
     keys = [office.add(f"g{number}") for number in range(5)]
+    office.sender.password = "second"
     office.sender.fail(bad_login())
     office.run(1)
+    waits = []
+    for _ in range(6):
+        (pause,) = office.ledger.pauses()
+        assert pause.probe_at is not None
+        waits.append((pause.probe_at - office.clock.now).total_seconds())
+        office.clock.now = pause.probe_at
+        office.pausing.ask(office.sender)
+    assert waits == [5, 10, 20, 40, 60, 60]
+    assert (office.sender.asked, len(office.sender.calls)) == (6, 1)
+    office.tenants.rotate(ONE, "second")
+    office.clock.advance(seconds=60)
+    office.pausing.ask(office.sender)
+    assert office.pauses == []
     office.run()
+    assert {office[key].status for key in keys} == {Status.SENT}
+    assert "pause.lifted" in office.stream.getvalue()
+
+
+def test_the_account_is_asked_by_one_process_at_a_time(office: Office) -> None:
+    """The others see that it has been."""
+    office.add()
+    office.sender.password = "second"
+    office.sender.fail(bad_login())
+    office.run()
+    office.run()
+    office.clock.advance(seconds=5)
+    assert office.ledger.take_probe(
+        office.ledger.pauses()[0].name,
+        now=office.clock.now,
+        until=office.clock.now + timedelta(seconds=40),
+    )
+    office.pausing.ask(office.sender)
+    assert office.sender.asked == 0
+
+
+@pytest.mark.parametrize(("status", "code"), [(404, 20404), (403, 20008), (400, 30037)])
+def test_what_the_account_cannot_tell_is_tried_with_one_message(
+    office: Office, status: int, code: int
+) -> None:
+    """If it goes out, all go."""
+    keys = [office.add(f"g{number}") for number in range(5)]
+    office.sender.fail(refused(Failure.CONFIG, status, code))
+    office.run(1)
+    assert office.run() == []
     office.clock.advance(seconds=15)
-    assert len(office.run()) == 1
-    assert [office[key].status for key in keys].count(Status.SENT) == 1
-    office.clock.advance(seconds=4)
-    assert len(office.run()) == 4
-    assert len(office.sender.calls) == 6
+    office.pausing.ask(office.sender)
+    assert office.sender.asked == 0
+    assert [fact.kind for fact in office.run()] == [Kind.MADE]
+    assert office.run() != []
+    assert {office[key].status for key in keys} == {Status.SENT}
+    assert office.pauses == []
 
 
-def test_while_one_goes_ahead_the_others_wait_for_it(office: Office) -> None:
-    """Not all at once, however often the worker looks."""
+def test_while_one_message_is_tried_the_others_wait(office: Office) -> None:
+    """Not all at once, however often a worker looks."""
     for number in range(5):
         office.add(f"g{number}")
-    office.sender.fail(bad_login())
+    office.sender.fail(refused(Failure.CONFIG, 404, 20404))
     office.run(1)
     office.run()
     office.clock.advance(seconds=15)
@@ -619,81 +707,193 @@ def test_while_one_goes_ahead_the_others_wait_for_it(office: Office) -> None:
     assert office.begin() == []
 
 
-def test_if_the_probe_fails_the_wait_doubles(office: Office) -> None:
-    """Up to a quarter of an hour, and nobody else is tried."""
-    office.add("g1", expires_at=office.clock.now + timedelta(days=30))
-    office.add("g2", expires_at=office.clock.now + timedelta(days=30))
+def test_if_the_message_fails_the_wait_doubles(office: Office) -> None:
+    """Up to a quarter of an hour."""
+    for guid in ("g1", "g2"):
+        office.add(guid, expires_at=office.clock.now + timedelta(days=30))
+    error = refused(Failure.CONFIG, 404, 20404)
+    office.sender.fail(*[error] * 9)
+    office.run(1)
     waits = []
-    for _ in range(9):
-        office.sender.fail(bad_login())
-        calls = len(office.sender.calls)
-        office.run(1)
-        assert len(office.sender.calls) == calls + 1
+    for _ in range(8):
         office.run()
-        assert len(office.sender.calls) == calls + 1
-        (line,) = [line for line in office.lines if line["event"] == "tenant.waits"][-1:]
-        waits.append(line["seconds"])
-        office.clock.advance(seconds=line["seconds"])
-    assert waits == [15, 30, 60, 120, 240, 480, 900, 900, 900]
+        (pause,) = office.ledger.pauses()
+        assert pause.probe_at is not None
+        waits.append((pause.probe_at - office.clock.now).total_seconds())
+        office.clock.now = pause.probe_at
+        assert len(office.run()) == 1
+        office.pausing.write()
+    assert waits == [15, 30, 60, 120, 240, 480, 900, 900]
 
 
-def test_a_probe_that_is_never_heard_of_is_replaced(office: Office) -> None:
+def test_a_message_that_is_never_heard_of_is_replaced(office: Office) -> None:
     """Its process ended; the tenant does not wait for it for ever."""
     office.add("g1")
     office.add("g2")
-    office.sender.fail(bad_login())
+    office.sender.fail(refused(Failure.CONFIG, 404, 20404))
     office.run(1)
     office.run()
     office.clock.advance(seconds=15)
     assert len(office.begin(1)) == 1
-    office.clock.advance(seconds=41)
+    office.clock.advance(seconds=301)
     assert len(office.run()) == 1
 
 
-def test_a_corrected_document_ends_the_wait_at_once(office: Office) -> None:
-    """The cache has read it anew; the wait was for the old login."""
-    office.add("g1")
-    office.sender.fail(bad_login())
+def test_a_sender_is_paused_after_three_in_a_row(office: Office) -> None:
+    """Some of these codes may be about one recipient alone; other senders go on."""
+    error = refused(Failure.CONFIG, 400, 21606)
+    for number in range(3):
+        assert office.pauses == []
+        office.add(f"g{number}")
+        office.sender.fail(error)
+        office.run()
+    assert office.pauses == [("sender", "+12015550199", "twilio_21606")]
+    covered = office.add("g4")
+    free = office.add("g5", message=Message(to="+12015550142", sender="+12015550111", body="Hi"))
     office.run()
-    office.tenants.rotate(ONE, "second")
-    office.tenants.reread(ONE)
-    key = office.add("g2")
+    assert (office[covered].attempts, office[free].status) == (0, Status.SENT)
+    assert "2015550199" not in office.stream.getvalue()
+
+
+def test_a_message_that_goes_out_clears_its_sender(office: Office) -> None:
+    """Two refusals, one success, two refusals: nothing is paused."""
+    error = refused(Failure.CONFIG, 400, 21606)
+    for number, ends in enumerate([[error], [error], [], [error], [error]]):
+        office.add(f"g{number}")
+        office.sender.fail(*ends)
+        office.run(1)
     office.run()
-    assert office[key].status is Status.SENT
+    assert office.pauses == []
+
+
+def test_a_country_that_is_switched_off_is_paused(office: Office) -> None:
+    """Others are not concerned."""
+    british = Message(to="+447700900123", sender="+12015550199", body="Hi")
+    office.add("g1", message=british)
+    office.sender.fail(refused(Failure.CONFIG, 400, 21408))
+    office.run()
+    covered, free = office.add("g2", message=british), office.add("g3")
+    office.run()
+    assert office.pauses == [("country", "GB", "twilio_21408")]
+    assert (office[covered].attempts, office[free].status) == (0, Status.SENT)
+
+
+def test_an_error_about_one_message_pauses_nothing(office: Office) -> None:
+    """Media that a sender cannot send, for one."""
+    key = office.add()
+    office.sender.fail(refused(Failure.CONFIG, 400, 21621))
+    office.run()
+    assert office.pauses == []
+    assert office[key].due_at == office.clock.now + timedelta(seconds=15)
 
 
 def test_a_document_that_cannot_be_read_again_stays_in_use(office: Office) -> None:
-    """The tenant waits as with an unchanged one."""
-    key = office.add()
+    """The tenant is paused as with an unchanged one."""
+    office.add()
     office.tenants.get(ONE)
     office.tenants.now[ONE] = TenantUnavailable("Down.")
     office.sender.fail(bad_login())
     office.run()
-    assert office[key].due_at == office.clock.now + timedelta(seconds=15)
-
-
-@pytest.mark.parametrize(("status", "code"), [(400, 21408), (404, 20404), (403, 20008)])
-def test_another_error_of_configuration_concerns_its_entry_only(
-    office: Office, status: int, code: int
-) -> None:
-    """A country that is switched off does not stop the others."""
-    office.add("g1")
-    office.sender.fail(refused(Failure.CONFIG, status, code))
     office.run()
-    key = office.add("g2")
-    office.run()
-    assert office[key].status is Status.SENT
+    assert len(office.pauses) == 1
 
 
 def test_where_an_entry_has_no_later_each_is_tried(clock: SetClock) -> None:
     """The direct Lambda: a failed login of one invocation does not fail the next."""
-    office = Office(clock, tenants_wait=False)
+    office = Office(clock, trips=False)
     office.add("g1")
     office.sender.fail(bad_login())
     office.run()
     key = office.add("g2")
     office.run()
     assert office[key].status is Status.SENT
+
+
+def test_what_attempts_found_out_is_kept_until_it_can_be_written(office: Office) -> None:
+    """A ledger that is away for a moment forgets no pause."""
+    office.add()
+    office.sender.fail(bad_login())
+    begun = office.begin()
+    office.sending.attempt(begun[0])
+    pause, office.ledger.pause = office.ledger.pause, away  # type: ignore[method-assign]
+    with pytest.raises(LedgerUnavailable):
+        office.sending.claim(1)
+    office.ledger.pause = pause  # type: ignore[method-assign]
+    office.sending.claim(1)
+    assert len(office.pauses) == 1
+
+
+def away(*_: object, **__: object) -> bool:
+    """Write nothing."""
+    raise LedgerUnavailable("The ledger is away.")
+
+
+# Status callbacks
+
+
+def test_twilio_is_told_where_to_report(clock: SetClock) -> None:
+    """At our public address, by a token of the entry's own, with repeats."""
+    office = Office(clock, public_url="https://sms.example.com/base")
+    key = office.add()
+    office.run()
+    token = office[key].correlation
+    assert re.fullmatch(r"[0-9a-f]{32}", token or "")
+    (call,) = office.sender.calls
+    expected = f"https://sms.example.com/base/twilio/status/{ONE}?m={token}#rc=5&rp=all"
+    assert call.callback == expected
+
+
+def test_every_attempt_of_an_entry_has_one_token(clock: SetClock) -> None:
+    """However many there are."""
+    office = Office(clock, public_url="https://sms.example.com")
+    office.add()
+    office.sender.fail(refused(Failure.RETRY_SAFE, 429, 20429))
+    office.run()
+    office.clock.advance(seconds=60)
+    office.run()
+    assert len({call.callback for call in office.sender.calls}) == 1
+
+
+def test_without_a_public_address_twilio_is_told_nothing(office: Office) -> None:
+    """There is nothing it could reach."""
+    key = office.add()
+    office.run()
+    assert office.sender.calls[0].callback is None
+    assert office[key].correlation is None
+
+
+# Pacing
+
+
+def test_a_paced_sender_keeps_its_rate(office: Office) -> None:
+    """One second's worth at once, then one by one; other senders are not held up.
+
+    What is claimed before the tenant's document has been read goes into the queue when it begins.
+    """
+    office.tenants.rotate(ONE, "first", sender_rates={"+12015550199": 2})
+    for number in range(6):
+        office.add(f"g{number}")
+    free = office.add("free", message=Message(to="+12015550142", sender="+12015550111", body="Hi"))
+    sent = []
+    for _ in range(5):
+        office.run()
+        sent.append(len(office.sender.calls))
+        office.clock.advance(seconds=0.5)
+    assert office[free].status is Status.SENT
+    assert sent == [1, 3, 4, 5, 6]
+
+
+def test_a_campaign_is_paused_at_its_tenants_limit(office: Office) -> None:
+    """Beyond the messages of an hour a person must look."""
+    office.tenants.rotate(ONE, "first", messages_per_hour=3)
+    for number in range(5):
+        office.add(f"g{number}")
+    office.run(1)
+    office.run(10)
+    office.clock.advance(hours=2)
+    office.run(10)
+    assert len(office.sender.calls) == 3
+    assert office.pauses == [("tenant", None, "hourly_limit")]
 
 
 # A tenant that cannot be read
@@ -779,7 +979,13 @@ def test_an_attempt_is_recorded_also_where_the_log_cannot_be_written(clock: SetC
     key = office.add()
     (begun,) = office.begin()
     office.sending = Sending(
-        office.ledger, office.sender, office.tenants, clock, Log(Gone()), rng=NoJitter()
+        office.ledger,
+        office.sender,
+        office.tenants,
+        office.pausing,
+        clock,
+        Log(Gone()),
+        rng=NoJitter(),
     )
     office.sending.record([(key, office.sending.attempt(begun))])
     assert office[key].status is Status.SENT
@@ -817,7 +1023,13 @@ def test_against_a_twin_the_ledger_says_what_is_true(
     tenant = parse_tenant(json.dumps(twilio.document()), ONE, (twilio.host,))
     office.tenants.now[ONE] = tenant
     office.sending = Sending(
-        office.ledger, client, office.tenants, clock, Log(office.stream), rng=NoJitter()
+        office.ledger,
+        client,
+        office.tenants,
+        office.pausing,
+        clock,
+        Log(office.stream),
+        rng=NoJitter(),
     )
     if fault:
         twilio.faults.for_recipient("+12015550142", [fault])

@@ -20,6 +20,7 @@ from typing import IO
 import pytest
 
 from ci360_twilio.core.entry import Entry, Fact, Kind, Lease, Status, advance
+from ci360_twilio.core.pause import Cause
 from ci360_twilio.errors import LedgerUnavailable, LedgerUnusable
 from ci360_twilio.ports import Query
 from ci360_twilio.stores.backup import Findings, backup, check, restore
@@ -435,7 +436,7 @@ def test_a_restore_brings_the_entries_back_and_marks_them(
     ]
     assert store.get_many([entry("lost").key]) == [None]
     summary = store.summary(at)
-    assert (summary.paused, summary.restored_at) == (True, at)
+    assert ([one.cause for one in summary.pauses], summary.restored_at) == ([Cause.RESTORE], at)
     assert set(summary.unfinished) == {Status.UNKNOWN, Status.HELD}
 
 
@@ -452,7 +453,7 @@ def test_after_a_restore_old_events_are_held_and_new_ones_wait_for_the_resume(
     statuses = [one.entry.status for one in store.insert_many([old, new])]
     assert statuses == [Status.HELD, Status.ACCEPTED]
     assert claim(store, at) == []
-    store.resume()
+    store.resume([one.name for one in store.pauses()])
     assert [one.guid for one in claim(store, at)] == ["new"]
 
 
@@ -472,7 +473,7 @@ def test_a_restore_keeps_the_ledger_as_it_was(
     assert {mode(file) for file in (path, kept)} == {0o600}
     with closing(reopened(kept)) as before:
         assert guids(before) == {"saved", "later"}
-        assert not before.summary(now).paused
+        assert not before.summary(now).pauses
     assert guids(open_store()) == {"saved"}
 
 
@@ -488,7 +489,7 @@ def test_a_restore_where_there_was_no_ledger(
     assert (mode(path.parent), mode(path)) == (0o700, 0o600)
     with closing(reopened(path)) as store:
         assert guids(store) == {"g1"}
-        assert store.summary(now).paused
+        assert store.summary(now).pauses
 
 
 def test_a_restored_ledger_knows_the_events_it_has_purged(
@@ -516,14 +517,14 @@ def test_an_open_ledger_is_restored_under_its_process(
     restore(target, path, hash_key=HASH_KEY, now=at)
     for one in (store, other):
         assert guids(one) == {"saved"}
-        assert one.summary(at).paused
+        assert one.summary(at).pauses
         assert one.summary(at).unfinished == {Status.UNKNOWN: 1}
     [held] = store.insert_many([entry("old", created_at=at)])
     assert held.entry.status is Status.HELD
     assert claim(other, at) == []
     started = Fact(kind=Kind.STARTED, at=now, lease=lease(now))
     assert other.record_many([(entry("saved").key, started)]) == [None]
-    other.resume()
+    other.resume([one.name for one in other.pauses()])
     assert check(path).problems == ()
 
 
@@ -574,7 +575,7 @@ def test_a_ledger_is_restored_under_another_process(
         restore(target, path, hash_key=HASH_KEY, now=now)
         store.insert_many([entry("new", generated_at=now + timedelta(hours=1))])
         assert ask() == "['new', 'saved'] []"
-        store.resume()
+        store.resume([one.name for one in store.pauses()])
         assert ask() == "['new', 'saved'] ['new']"
         process.stdin.close()
         assert process.wait(20) == 0
@@ -673,7 +674,7 @@ def test_a_restore_does_not_mix_in_what_a_deleted_ledger_left(
     wal.write_bytes(left)
     restore(target, path, hash_key=HASH_KEY, now=now)
     assert guids(open_store()) == {"saved"}
-    assert open_store().summary(now).paused
+    assert open_store().summary(now).pauses
 
 
 def test_a_ledger_that_was_damaged_under_an_open_process_is_replaced_under_it(
@@ -689,7 +690,7 @@ def test_a_ledger_that_was_damaged_under_an_open_process_is_replaced_under_it(
         store.find(Query())
     restore(target, path, hash_key=HASH_KEY, now=now)
     assert len(guids(store)) == 50
-    assert store.summary(now).paused
+    assert store.summary(now).pauses
     assert claim(store, now) == []
 
 
@@ -716,7 +717,7 @@ def test_what_may_not_be_read_or_written_is_told_of(
             folder.chmod(0o700)
     with closing(reopened(path)) as store:
         assert guids(store) == {"g1"}
-        assert not store.summary(now).paused
+        assert not store.summary(now).pauses
 
 
 def test_a_second_restore_overwrites_nothing_that_the_first_kept(
@@ -763,7 +764,7 @@ def test_a_ledger_may_be_restored_from_itself(
     store = open_store()
     store.insert_many([entry()])
     restore(path, path, hash_key=HASH_KEY, now=now)
-    assert store.summary(now).paused
+    assert store.summary(now).pauses
     assert guids(store) == {"g1"}
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ci360_twilio.twin.faults import EFFECTS, Fault, FaultPlan, Outcome, parse_fault
+from ci360_twilio.twin.faults import EFFECTS, Ending, Fault, FaultPlan, Outcome, parse_fault
 from ci360_twilio.twin.twilio import Answer
 
 TO = "+19085551212"
@@ -68,9 +68,13 @@ def test_a_later_plan_replaces_what_is_left_of_the_first() -> None:
         (Fault.HTTP_500, False, 500),
         (Fault.HTTP_500_MADE, True, 500),
         (Fault.HTTP_503, False, 503),
+        (Fault.HTTP_503_MADE, True, 503),
         (Fault.SLOW, True, 201),
         (Fault.RESET, True, None),
+        (Fault.HANG, True, None),
+        (Fault.CUT, True, 201),
         (Fault.REFUSE, False, None),
+        (Fault.UNREACHABLE, False, None),
     ],
 )
 def test_each_fault_does_what_it_says(fault: Fault, makes: bool, status: int | None) -> None:
@@ -80,7 +84,7 @@ def test_each_fault_does_what_it_says(fault: Fault, makes: bool, status: int | N
     outcome = plan.play(TO, make)
     assert make.made == makes
     assert (outcome.answer and outcome.answer.status) == status
-    assert (outcome.delay > 0) == (fault is Fault.SLOW)
+    assert (outcome.delay > 0) == (fault in (Fault.SLOW, Fault.HANG))
 
 
 def test_every_fault_has_an_effect() -> None:
@@ -92,6 +96,7 @@ def test_a_fault_may_carry_a_number() -> None:
     """The number is the code of a refusal or the seconds of a delay."""
     assert parse_fault(Fault.HTTP_400.numbered(21610)).code == 21610
     assert parse_fault(Fault.SLOW.numbered(0.25)).delay == 0.25
+    assert parse_fault("hang:3").delay == 3.0
     assert parse_fault("http_500:20500") == EFFECTS[Fault.HTTP_500]
 
 
@@ -110,6 +115,9 @@ def test_a_fault_may_carry_a_number() -> None:
         "slow:inf",
         "reset:5",
         "refuse:0",
+        "hang:-1",
+        "cut:1",
+        "unreachable:1",
     ],
 )
 def test_what_is_not_a_fault_is_refused(text: str) -> None:
@@ -158,6 +166,58 @@ def test_the_same_seed_gives_each_recipient_the_same_faults(seed: int, order: li
         return found
 
     assert faults(order) == faults(sorted(order))
+
+
+@pytest.mark.parametrize(
+    ("fault", "ending"),
+    [
+        (Fault.HTTP_500_MADE, Ending.ANSWERED),
+        (Fault.RESET, Ending.RESET),
+        (Fault.REFUSE, Ending.RESET),
+        (Fault.HANG, Ending.SILENT),
+        (Fault.CUT, Ending.CUT),
+        (Fault.UNREACHABLE, Ending.UNREACHABLE),
+    ],
+)
+def test_each_fault_ends_in_its_own_way(fault: Fault, ending: Ending) -> None:
+    """An exchange is answered, cut, silent, reset, or never begun."""
+    plan = FaultPlan({fault: 1.0})
+    assert plan.play(TO, Maker()).ending is ending
+
+
+def test_a_burst_befalls_every_request_in_a_row() -> None:
+    """Whoever asks, and whatever for; what was planned waits until it is over."""
+    plan = FaultPlan()
+    plan.for_recipient(TO, [Fault.HTTP_500])
+    plan.burst(Fault.HTTP_429, requests=3)
+    outcomes = [
+        plan.play(TO, Maker()),
+        plan.play("+19085551313", Maker()),
+        plan.ask("list", Maker()),
+    ]
+    assert [code(outcome) for outcome in outcomes] == [20429] * 3
+    assert code(plan.play(TO, Maker())) == 20500
+    assert plan.ask("list", Maker()).answer == CREATED
+
+
+def test_a_burst_lasts_until_it_is_ended() -> None:
+    """Where no number of requests is said."""
+    plan = FaultPlan()
+    plan.burst(Fault.UNREACHABLE)
+    assert {plan.ask("list", Maker()).ending for _ in range(20)} == {Ending.UNREACHABLE}
+    plan.end_burst()
+    assert plan.ask("list", Maker()).ending is Ending.ANSWERED
+
+
+def test_requests_that_ask_have_chances_of_their_own() -> None:
+    """Those that make messages are not concerned, nor counted."""
+    plan = FaultPlan(asking={Fault.HTTP_503: 0.2}, seed=1)
+    codes = [code(plan.ask(f"list {number}", Maker())) for number in range(2000)]
+    assert 320 < codes.count(20503) < 480
+    again = FaultPlan(asking={Fault.HTTP_503: 0.2}, seed=1)
+    assert [code(again.ask(f"list {number}", Maker())) for number in range(2000)] == codes
+    assert plan.play(TO, Maker()).answer == CREATED
+    assert plan.attempts == {TO: 1}
 
 
 def test_attempts_are_counted_by_recipient_across_threads() -> None:

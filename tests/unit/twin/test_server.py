@@ -377,6 +377,72 @@ def test_a_refusal_makes_nothing(served: TwinServer, faults: FaultPlan, twin: Tw
     assert twin.messages == ()
 
 
+def test_an_unreachable_twin_makes_nothing(
+    served: TwinServer, faults: FaultPlan, twin: TwilioTwin
+) -> None:
+    """On a socket, which is connected by then, it looks like a refusal."""
+    faults.burst(Fault.UNREACHABLE)
+    with connect(served) as connection:
+        connection.sendall(raw_request())
+        with pytest.raises(ConnectionResetError):
+            connection.recv(1)
+    assert twin.messages == ()
+
+
+def test_a_cut_answer_is_half_of_one(
+    served: TwinServer, faults: FaultPlan, twin: TwilioTwin
+) -> None:
+    """The message exists; the answer begins, and ends in the middle."""
+    faults.for_recipient(TO, [Fault.CUT])
+    with connect(served) as connection:
+        connection.sendall(raw_request())
+        half = read_all(connection)
+    head, _, body = half.partition(b"\r\n\r\n")
+    length = int(head.lower().partition(b"content-length: ")[2].split()[0])
+    assert head.startswith(b"HTTP/1.1 201 ")
+    assert 0 < len(body) < length
+    assert len(twin.messages) == 1
+
+
+def test_a_hanging_request_is_never_answered(
+    served: TwinServer, faults: FaultPlan, twin: TwilioTwin
+) -> None:
+    """The message exists; the connection ends, with nothing said, when the time is over."""
+    faults.for_recipient(TO, [Fault.HANG.numbered(0.1), Fault.HANG])
+    with connect(served) as connection:
+        connection.sendall(raw_request())
+        assert read_all(connection) == b""
+    with connect(served) as connection:  # and this one when the client gives up
+        connection.sendall(raw_request())
+        connection.shutdown(socket.SHUT_WR)
+        assert read_all(connection) == b""
+    assert len(twin.messages) == 2
+
+
+def test_accounts_numbers_and_services_are_looked_up(client: Client) -> None:
+    """Each at its own address, with the account's credentials."""
+    base, service = f"/2010-04-01/Accounts/{ACCOUNT.sid}", f"/v1/Services/MG{'5' * 32}"
+    assert client.call("GET", f"{base}.json").json()["status"] == "active"
+    query = "PhoneNumber=%2B19085550000"
+    numbers = client.call("GET", f"{base}/IncomingPhoneNumbers.json?{query}").json()
+    assert numbers["incoming_phone_numbers"][0]["phone_number"] == "+19085550000"
+    assert client.call("GET", service).json()["account_sid"] == ACCOUNT.sid
+    assert client.call("GET", f"{service}/PhoneNumbers").json()["phone_numbers"] == []
+    for path in (f"{base}.json", f"{base}/IncomingPhoneNumbers.json", service):
+        assert client.call("POST", path).json()["code"] == 20004
+        wrong = client.call("GET", path, headers=basic(ACCOUNT.sid, "wrong"))
+        assert (wrong.status, wrong.json()["code"]) == (401, 20003)
+    assert client.call("GET", "/v1/Services/MG1").json()["code"] == 20404
+
+
+def test_faults_befall_lookups_too(client: Client, faults: FaultPlan) -> None:
+    """Those that are for requests that ask."""
+    faults.set_share({}, asking={Fault.HTTP_503: 1.0})
+    assert client.call("GET", f"/2010-04-01/Accounts/{ACCOUNT.sid}.json").status == 503
+    assert client.call("GET", f"{MESSAGES}.json").status == 503
+    assert client.post().status == 201
+
+
 @pytest.mark.parametrize(
     ("fault", "status", "code"),
     [

@@ -27,11 +27,18 @@ COMMANDS: Mapping[str, Command] = {
     "serve": Command("serve", "Answer CI360 over HTTP, and send what it asks for."),
     "worker": Command("serve", "Send what is due; for a server started with --no-worker."),
     "twin": Command("twin", "Run a look-alike of Twilio on this machine, to rehearse with."),
+    "chaos": Command("chaos", "Rehearse with everything going wrong, and compare the books."),
     "send": Command("send", "Take one event from a file through all gates and send it now."),
     "preview": Command("preview", "Show what a creative would send, and what it would cost."),
     "check": Command("check", "Look through the settings, tenants, ledger and Twilio access."),
     "messages": Command("messages", "List messages, newest first."),
     "trace": Command("messages", "Tell the whole story of one event: why it was sent or not."),
+    "pause": Command("pause", "Stop sending, at once and everywhere; or list what is paused."),
+    "resume": Command("pause", "Send again what was paused."),
+    "cancel": Command("steer", "Take messages back that are not sent yet."),
+    "replay": Command("steer", "Send messages again that were refused or failed."),
+    "resolve": Command("steer", "Decide about a message that waits for a person."),
+    "audit": Command("steer", "List what people did: who paused, canceled or replayed what."),
     "ledger": Command("ledger", "Back up, restore or check the ledger."),
 }
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from ci360_twilio.errors import LedgerUnavailable, SettingsError
+from ci360_twilio.core.pause import Cause, Scope
+from ci360_twilio.edge.cli.asking import confirmed, steering, who
+from ci360_twilio.errors import SettingsError
+from ci360_twilio.flow.decision import Target
 from ci360_twilio.settings import read_settings
 from ci360_twilio.stores import backup
-from ci360_twilio.wiring import hash_key_of, ledger_path, make_store, utc_now
+from ci360_twilio.wiring import hash_key_of, ledger_path, utc_now
 
 Run = Callable[[argparse.Namespace], int]
 
@@ -56,16 +58,10 @@ def _backup(options: argparse.Namespace) -> int:
 def _restore(options: argparse.Namespace) -> int:
     settings, path = read_settings(), _path()
     if options.resume:
-        if not path.exists():
-            raise LedgerUnavailable(f"There is no ledger at {path}.")
-        store = make_store(settings)
-        store.resume()
-        store.close()
-        print("The ledger sends again.")
-        return 0
+        return _resume()
     if options.file is None:
         raise SettingsError("Name the backup to restore, or use --resume.")
-    if not options.yes and not _confirmed(path):
+    if path.exists() and not confirmed(f"Replace the ledger {path}?", yes=options.yes):
         print("Nothing was changed.")
         return 1
     kept = backup.restore(options.file, path, hash_key=hash_key_of(settings, path), now=utc_now())
@@ -77,12 +73,14 @@ def _restore(options: argparse.Namespace) -> int:
     return 0
 
 
-def _confirmed(path: Path) -> bool:
-    if not path.exists():
-        return True
-    if not sys.stdin.isatty():
-        raise SettingsError("This replaces the ledger; add --yes.")
-    return input(f"Replace the ledger {path}? [y/N] ").strip().lower() in ("y", "yes")
+def _resume() -> int:
+    with steering() as steer:
+        steer.resume(Target(Scope.ALL), by=who(), causes=frozenset({Cause.RESTORE}))
+        left = steer.pauses()
+    print("The ledger sends again." if not left else "The restore holds nothing back any more.")
+    if left:
+        print("Some is still paused; see: ci360-twilio pause")
+    return 0
 
 
 def _check(options: argparse.Namespace) -> int:

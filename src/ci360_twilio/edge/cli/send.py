@@ -46,7 +46,7 @@ def read_input(name: str) -> bytes:
 def _send(options: argparse.Namespace) -> int:
     body = read_input(options.event)
     settings = read_settings()
-    parts = wire(settings, make_log(settings, "send"), tenants_wait=False)
+    parts = wire(settings, make_log(settings, "send"), trips=False)
     try:
         # whoever may read the tenants' documents may send for them
         answer = parts.acceptance.accept_many([Arrival(body=body, trusted=True)])[0]

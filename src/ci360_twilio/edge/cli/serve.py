@@ -117,6 +117,7 @@ def _routes(parts: Parts, host: str) -> Routes:
         parts.log,
         on_loopback=is_loopback(host) and settings.public_url is None,
         authenticated_upstream=settings.authenticated_upstream,
+        settlement=parts.settlement,
         metrics=metrics.exporter(parts.store),
         metrics_token=settings.metrics_token,
     )

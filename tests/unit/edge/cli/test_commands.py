@@ -3,134 +3,37 @@
 from __future__ import annotations
 
 import io
-import json
-import logging
 import os
-import signal
 import socket
 import sqlite3
 import subprocess
 import sys
 import uuid
-from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from ci360_twilio import __version__
-from ci360_twilio.core.entry import Status, key_of
+from ci360_twilio.core.entry import Fact, Kind, Status, key_of
+from ci360_twilio.core.pause import Cause, Pause, Scope
+from ci360_twilio.core.receipt import Receipt
 from ci360_twilio.core.tenant import TenantId
-from ci360_twilio.edge.cli import COMMANDS, main
+from ci360_twilio.edge.cli import COMMANDS
+from ci360_twilio.edge.cli.asking import who
 from ci360_twilio.stores.sqlite import SqliteStore
-from ci360_twilio.twin.events import outbound_body
+from ci360_twilio.twin.faults import FaultPlan
+from ci360_twilio.twin.server import TwinServer
+from ci360_twilio.twin.twilio import TwilioTwin, TwinAccount
 
 if TYPE_CHECKING:
     from tests.conftest import Twilio
+    from tests.unit.edge.cli.conftest import Home, Run
 
 TENANT = TenantId("af5af6b8f500013eb0c90001")
 TO = "+12015550142"
-
-
-class Done(NamedTuple):
-    """How a command ended."""
-
-    code: int
-    out: str
-    err: str
-
-    def read(self) -> Any:
-        """Read what was printed as JSON."""
-        return json.loads(self.out)
-
-
-@pytest.fixture(autouse=True)
-def as_before(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    """Start without settings, and put back what commands change in their process."""
-    for name in list(os.environ):
-        if "CI360_TWILIO" in name.upper() or name.lower() in ("default_sender", "event_ttl"):
-            monkeypatch.delenv(name)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
-    monkeypatch.delenv("PROMETHEUS_MULTIPROC_DIR")
-    signals = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    interval = sys.getswitchinterval()
-    yield
-    sys.setswitchinterval(interval)
-    root.handlers[:], root.level = handlers, level
-    for number, handler in signals.items():
-        signal.signal(number, handler)
-
-
-Run = Callable[..., Done]
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    """Give a function that runs a command; no traceback is ever printed, nor anything that steers."""
-
-    def call(*arguments: object) -> Done:
-        capsys.readouterr()
-        try:
-            code = main([str(argument) for argument in arguments])
-        except SystemExit as exc:  # argparse
-            code = int(exc.code or 0)
-        captured = capsys.readouterr()
-        for text in (captured.out, captured.err):
-            assert "Traceback" not in text
-            assert not [c for c in text if c in "\x1b\x07\x00\x9b\u202e"]
-        return Done(code, captured.out, captured.err)
-
-    return call
-
-
-class Home(NamedTuple):
-    """A set-up: the ledger's path, the folder of tenants, and a way to change both."""
-
-    ledger: Path
-    tenants: Path
-    write: Callable[..., Path]
-
-    def event(
-        self,
-        creative: str = f"TO:{TO};\nHello Anna",
-        *,
-        guid: str | None = None,
-        tenant_id: str = TENANT,
-        age: float = 1,
-        **members: Any,
-    ) -> Path:
-        """Write an event to a file that is named by its guid."""
-        guid = guid or str(uuid.uuid4())
-        file = self.ledger.with_name(f"{uuid.uuid4()}.json")
-        body = outbound_body(
-            guid=guid,
-            tenant_id=tenant_id,
-            creative=creative,
-            generated_at=datetime.now(UTC) - timedelta(seconds=age),
-            **members,
-        )
-        file.write_bytes(body)
-        return file
-
-
-@pytest.fixture
-def home(
-    monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
-    tenants_folder: Callable[..., Path],
-    twilio: Twilio,
-) -> Home:
-    """Set up a connector with one tenant, a ledger that is not there yet, and a twin."""
-    ledger, folder = tmp_path / "ledger.db", tenants_folder()
-    monkeypatch.setenv("CI360_TWILIO_TENANTS", str(folder))
-    monkeypatch.setenv("CI360_TWILIO_LEDGER", f"sqlite:///{ledger}")
-    monkeypatch.setenv("CI360_TWILIO_TWILIO_HOSTS", twilio.host)
-    return Home(ledger, folder, tenants_folder)
 
 
 # Help
@@ -174,6 +77,11 @@ def test_the_version_is_told(run: Run) -> None:
         ("ledger", "burn"),
         ("messages", "--status", "gone"),
         ("messages", "--limit", "many"),
+        ("pause", "customers"),
+        ("resume", "tasks", "TSK_1"),
+        ("replay", "--status", "sent"),
+        ("resolve", "g"),
+        ("resolve", "g", "perhaps"),
         ("serve", "--port", "http"),
         ("twin", "--seed", "x"),
     ],
@@ -191,6 +99,13 @@ NEEDS_SETTINGS = [
     ("send", "-"),
     ("messages",),
     ("trace", "g"),
+    ("pause",),
+    ("pause", "all"),
+    ("resume", "all"),
+    ("cancel", "g"),
+    ("replay", "g"),
+    ("resolve", "g", "not-sent"),
+    ("audit",),
     ("ledger", "check"),
     ("ledger", "backup", "x"),
     ("preview", "-"),
@@ -336,8 +251,9 @@ def test_trace_tells_the_whole_story_as_json(run: Run, home: Home, twilio: Twili
     run("send", home.event(guid=guid, task_code="TSK_539"))
     story = run("trace", guid, "--json").read()
     assert set(story) == {
-        "key", "status", "reason", "sid", "provider_status", "error_code", "attempts", "repeats",
-        "accepted_at", "generated_at", "expires_at", "to", "task", "problems", "history",
+        "key", "status", "reason", "place", "sid", "provider_status", "error_code", "attempts",
+        "repeats", "accepted_at", "generated_at", "expires_at", "to", "task", "waits_since", "looks",
+        "next_look_at", "guessed", "replay_of", "replayed_by", "problems", "history",
         "history_dropped",
     }  # fmt: skip
     assert story["key"] == f"{TENANT}/{guid}"
@@ -455,6 +371,111 @@ def test_messages_says_so_where_there_are_none(run: Run, home: Home) -> None:
     assert run("messages", "--status", "held", "--json").read() == []
 
 
+def test_messages_tells_what_is_paused(run: Run, home: Home) -> None:
+    """Whether a worker has met it yet or not."""
+    run("send", "--wait", "0", home.event(guid="waiting", task_code="TSK_7"))
+    run("pause", "task", "TSK_7")
+    run("send", home.event(guid="placed", task_code="TSK_7"))
+    shown = run("messages").out
+    assert shown.count("paused (task TSK_7)") == 2
+    places = {row["guid"]: row["place"] for row in run("messages", "--json").read()}
+    assert places == {"waiting": None, "placed": "paused:person:task:*:TSK_7"}
+
+
+def test_trace_tells_what_an_entry_waits_for(run: Run, home: Home) -> None:
+    """Since when, and whether its turn comes next."""
+    run("send", home.event(guid="g-1"))
+    run("pause", "all")
+    run("send", home.event(guid="g-2"))
+    done = run("trace", "g-2")
+    assert "It waits for the end of a pause (everything), since 2" in done.out
+    story = run("trace", "g-2", "--json").read()
+    assert story["waits_since"] == story["history"][-1]["at"]
+    run("resume", "all", "--yes")
+    assert "its turn comes next" in run("trace", "g-2").out
+
+
+def test_trace_tells_how_often_a_lost_message_was_looked_for(
+    run: Run, home: Home, twilio: Twilio
+) -> None:
+    """And when Twilio is asked next."""
+    twilio.faults.for_recipient(TO, ["reset"])
+    run("send", home.event(guid="g-1"))
+    assert "asked 0 times what became of it; it is asked next at 2" in run("trace", "g-1").out
+    with closing(SqliteStore(home.ledger, hash_key=b"any")) as store:
+        store.look(now=datetime.now(UTC) + timedelta(minutes=1), limit=1)
+    assert "asked 1 time what became of it" in run("trace", "g-1").out
+    story = run("trace", "g-1", "--json").read()
+    assert (story["looks"], story["guessed"]) == (1, False)
+    assert datetime.fromisoformat(story["next_look_at"]) > datetime.now(UTC)
+
+
+def test_trace_tells_a_sid_that_was_only_guessed(run: Run, home: Home, twilio: Twilio) -> None:
+    """Nothing has confirmed it yet."""
+    twilio.faults.for_recipient(TO, ["reset"])
+    run("send", home.event(guid="g-1"))
+    sid = twilio.twin.messages[0].sid
+    guess = Fact(
+        kind=Kind.MADE,
+        at=datetime.now(UTC),
+        receipt=Receipt(sid=sid, status="queued"),
+        guessed=True,
+    )
+    with closing(SqliteStore(home.ledger, hash_key=b"any")) as store:
+        store.record_many([(key_of(TENANT, "g-1"), guess)])
+    assert "nothing has confirmed it" in run("trace", "g-1").out
+    assert run("trace", "g-1", "--json").read()["guessed"] is True
+
+
+def test_messages_tells_what_waits_for_each_sender(run: Run, home: Home) -> None:
+    """How long it lasts, at the tenant's rate or about Twilio's."""
+    home.write("paced", sender_rates={"Acme": 0.5})
+    assert run("messages", "--senders").code == 1
+    run("send", "--wait", "0", home.event(guid="g-1"))
+    for guid in ("g-2", "g-3"):
+        creative = f"TO:{TO};\nFROM:Acme;\n{'x' * 161}"
+        run("send", "--wait", "0", home.event(creative, guid=guid, tenant_id="paced"))
+    done = run("messages", "--senders")
+    assert done.code == 0
+    head, _, first, second, *_ = done.out.splitlines()
+    assert head.split()[:3] == ["SENDER", "TENANT", "WAITING"]
+    assert first.split() == ["Acme", "paced", "2", "0", "4", "0.5/s", "8", "s", "0"]
+    assert second.split()[2:] == ["1", "0", "1", "about", "1/s", "1", "s", "0"]
+    assert run("messages", "--senders", "--tenant", "third").out == "Nothing waits to be sent.\n"
+    (row,) = run("messages", "--senders", "--tenant", "paced", "--json").read()
+    assert row == {
+        "tenant": "paced",
+        "senders": ["Acme"],
+        "waiting": 2,
+        "paused": 0,
+        "segments": 4,
+        "segments_per_second": 0.5,
+        "paced": True,
+        "seconds": 8.0,
+        "late": 0,
+    }
+
+
+def test_what_waits_for_each_sender_is_told_without_tenants_too(
+    run: Run, home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At Twilio's usual rates: none set up, or one that is gone."""
+    run("send", "--wait", "0", home.event(guid="g-1"))
+    (home.tenants / f"{TENANT}.json").unlink()
+    assert "about 1/s" in run("messages", "--senders").out
+    monkeypatch.delenv("CI360_TWILIO_TENANTS")
+    assert "about 1/s" in run("messages", "--senders").out
+
+
+@pytest.mark.parametrize("options", [("--status", "sent"), ("--since", "1h")], ids=" ".join)
+def test_what_waits_cannot_be_narrowed_by_what_was(
+    run: Run, home: Home, options: tuple[str, ...]
+) -> None:
+    """Exit code 2."""
+    run("send", home.event())
+    assert run("messages", "--senders", *options).code == 2
+
+
 @pytest.mark.parametrize("since", ["yesterday", "1", "h", "-1h", "1.5h", "1w", "9999999d"])
 def test_an_age_that_cannot_be_used_ends_with_2(run: Run, home: Home, since: str) -> None:
     """A number and s, m, h or d."""
@@ -484,7 +505,15 @@ def test_a_ledger_in_memory_cannot_be_looked_into(
 ) -> None:
     """It belongs to another process."""
     monkeypatch.setenv("CI360_TWILIO_LEDGER", "memory:")
-    for command in (("messages",), ("trace", "g"), ("ledger", "check"), ("ledger", "backup", "x")):
+    for command in (
+        ("messages",),
+        ("messages", "--senders"),
+        ("trace", "g"),
+        ("pause", "all"),
+        ("audit",),
+        ("ledger", "check"),
+        ("ledger", "backup", "x"),
+    ):
         assert run(*command).code == 2
 
 
@@ -576,6 +605,103 @@ def test_check_tells_where_there_are_no_tenants(
     assert run("check").code == 1
 
 
+@pytest.mark.parametrize(
+    ("url", "good", "words"),
+    [
+        (None, True, "asked for 12 h after it was sent"),
+        (None, True, "waits for a person where it is not there after 24 h"),
+        ("https://sms.example.com/x", True, "Twilio reports to sms.example.com"),
+        ("http://127.0.0.1:8360", True, "only a twin on this machine"),
+        ("http://sms.example.com", False, "is not https"),
+        ("https://my_sms.example.com", False, "21609"),
+    ],
+)
+def test_check_looks_at_the_public_address(
+    run: Run,
+    home: Home,
+    monkeypatch: pytest.MonkeyPatch,
+    url: str | None,
+    good: bool,
+    words: str,
+) -> None:
+    """What Twilio would make of it, and what it costs to have none."""
+    if url:
+        monkeypatch.setenv("CI360_TWILIO_PUBLIC_URL", url)
+    done = run("check", "--offline")
+    line = next(line for line in done.out.splitlines() if "public_url" in line)
+    assert line.startswith("ok " if good else "FIX ")
+    assert words in line
+    assert done.code == (0 if good else 1)
+
+
+def test_check_lists_what_is_paused(run: Run, home: Home) -> None:
+    """With the words that lift it, unless it is lifted by itself."""
+    run("send", home.event(guid="g-1"))
+    run("pause", "task", "TSK_101")
+    run("send", home.event(guid="g-2"))
+    since = datetime.now(UTC)
+    with closing(SqliteStore(home.ledger, hash_key=b"any")) as store:
+        store.pause(
+            Pause(
+                scope=Scope.TENANT,
+                tenant_id=TENANT,
+                cause=Cause.CONFIG,
+                reason="twilio_20003",
+                since=since,
+                probe_at=since,
+            )
+        )
+    done = run("check", "--offline")
+    assert done.code == 1
+    assert "FIX  pause of task TSK_101: since 2" in done.out
+    assert f"UTC by {who()}; 1 waiting." in done.out
+    assert "ci360-twilio resume task TSK_101" in done.out
+    assert f"FIX  pause of tenant {TENANT}:" in done.out
+    assert "lifted by itself" in done.out
+
+
+def test_check_tells_a_queue_that_outlasts_its_messages(run: Run, home: Home) -> None:
+    """They would expire before their turn came."""
+    home.write(sender_rates={"Acme": 0.01})
+    for guid in ("g-1", "g-2"):
+        creative = f"TO:{TO};\nFROM:Acme;\n{'x' * 1600}"
+        run("send", "--wait", "0", home.event(creative, guid=guid, age=86_000))
+    done = run("check", "--offline")
+    assert done.code == 1
+    assert "FIX  sender Acme: 2 of the 2 messages that wait would expire" in done.out
+    assert "they last 36 min at 0.01/s" in done.out
+
+
+def test_check_looks_at_the_senders_of_a_tenant(
+    run: Run, home: Home, twilio: Twilio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their spelling, and whether the account has them; of names and services nobody can tell."""
+    rates = {"+12015550178, Acme": 1, f"MG{'0' * 32}": 1}
+    home.write("odd", sender_rates={"this is no sender at all": 1})
+    account = TwinAccount(
+        sid=twilio.account, auth_token=twilio.token, numbers=("+12015550178", "Acme")
+    )
+    twin = TwilioTwin(accounts=[account], clock=lambda: datetime.now(UTC))
+    with TwinServer(twin, FaultPlan()) as server:
+        monkeypatch.setenv(
+            "CI360_TWILIO_TWILIO_HOSTS", f"{twilio.host},{server.url.removeprefix('http://')}"
+        )
+        home.write(
+            "foreign",
+            twilio_api_url=server.url,
+            default_sender="+12015550177",
+            sender_rates=rates,
+        )
+        done = run("check", "--tenant", "odd", "--tenant", "foreign")
+    assert done.code == 1
+    assert "FIX  tenant odd: its sender_rates name what is no sender" in done.out
+    asked = [line for line in done.out.splitlines() if "none of the account's numbers" in line]
+    (line,) = asked
+    assert "tenant foreign: sender +12015550177 is none" in line
+    assert "this is no sender at all" not in done.out
+    assert "none of the account's numbers" not in run("check", "--offline").out
+
+
 def test_check_tells_a_ledger_that_cannot_be_used(run: Run, home: Home) -> None:
     """Damaged, restored, or of a newer version."""
     home.ledger.write_bytes(b"no database" * 500)
@@ -626,8 +752,8 @@ def test_a_ledger_is_backed_up_checked_and_restored(
     assert run("trace", "after").code == 1
     assert run("trace", "waiting", "--json").read()["status"] == "unknown"
     assert "was restored and sends nothing" in run("check", "--offline").out
-    assert run("send", home.event(guid="paused", age=-1)).out == "accepted\n"
-    assert run("ledger", "restore", "--resume").code == 0
+    assert run("send", home.event(guid="paused", age=-1)).out == "accepted: restored\n"
+    assert run("ledger", "restore", "--resume").out == "The ledger sends again.\n"
     assert run("send", home.event(guid="resumed", age=-1)).code == 0
     assert list(tmp_path.glob("ledger.db.before-restore-*"))
 
@@ -702,6 +828,27 @@ def test_a_backup_that_failed_leaves_no_file(run: Run, home: Home, tmp_path: Pat
     home.ledger.write_bytes(b"no database" * 500)
     assert run("ledger", "backup", tmp_path / "copy").code == 1
     assert not (tmp_path / "copy").exists()
+
+
+def test_resuming_a_ledger_that_was_not_restored_is_told(run: Run, home: Home) -> None:
+    """A person's pause is not lifted by it."""
+    run("send", home.event())
+    run("pause", "all")
+    assert run("ledger", "restore", "--resume").code == 1
+    assert len(run("pause", "--json").read()) == 1
+
+
+def test_what_else_is_paused_is_told_after_a_restore(run: Run, home: Home, tmp_path: Path) -> None:
+    """The restore's own pause is over."""
+    run("send", home.event())
+    run("ledger", "backup", tmp_path / "copy")
+    run("ledger", "restore", tmp_path / "copy", "--yes")
+    run("pause", "country", "GB")
+    done = run("ledger", "restore", "--resume")
+    assert done.code == 0
+    assert "ci360-twilio pause" in done.out
+    assert [pause["scope"] for pause in run("pause", "--json").read()] == ["country"]
+    assert [note["action"] for note in run("audit", "--json").read()] == ["resume", "pause"]
 
 
 def test_resuming_a_ledger_that_is_not_there_makes_none(run: Run, home: Home) -> None:

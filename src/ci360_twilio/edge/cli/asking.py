@@ -1,0 +1,103 @@
+"""What the commands share by which people change the ledger: who it is, what is meant, whether to."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import pwd
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import phonenumbers
+
+from ci360_twilio.core.message import parse_sender
+from ci360_twilio.core.tenant import Tenant, TenantId
+from ci360_twilio.edge.cli.messages import open_ledger
+from ci360_twilio.edge.cli.serve import make_log
+from ci360_twilio.errors import SettingsError, TenantUnavailable
+from ci360_twilio.flow.steer import Steering
+from ci360_twilio.ports import Tenants
+from ci360_twilio.settings import read_settings
+from ci360_twilio.wiring import make_tenants, utc_now
+
+
+def add_asking(command: argparse.ArgumentParser) -> None:
+    """Declare what all commands have that ask before they act."""
+    add_saying(command)
+    command.add_argument("--yes", action="store_true", help="do not ask")
+
+
+def add_saying(command: argparse.ArgumentParser) -> None:
+    """Declare what all commands have that are written into the audit."""
+    command.add_argument("--reason", metavar="TEXT", help="why, for the audit; it is not logged")
+    command.add_argument("--dry-run", action="store_true", help="only say what would be done")
+
+
+@contextmanager
+def steering(*, sends: bool = False) -> Iterator[Steering]:
+    """Open the ledger to change it; only what sends needs the tenants to be set up."""
+    settings = read_settings()
+    tenants: Tenants = make_tenants(settings) if sends else _NoTenants()
+    store = open_ledger()
+    try:
+        log = make_log(settings, "steer")
+        yield Steering(store, tenants, utc_now, log, event_ttl=settings.event_ttl)
+    finally:
+        store.close()
+
+
+class _NoTenants:
+    """Tenants where none are asked for."""
+
+    def get(self, tenant_id: TenantId) -> Tenant:
+        """Know none."""
+        raise TenantUnavailable(f"The document of tenant {tenant_id} is not read here.")
+
+    reread = get
+
+
+def who() -> str:
+    """Name whoever runs this, as the operating system knows them."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return f"uid {os.getuid()}"
+
+
+def confirmed(question: str, *, yes: bool) -> bool:
+    """Ask on a terminal, unless that is waived.
+
+    Raises:
+        SettingsError: there is no terminal to ask on.
+    """
+    if yes:
+        return True
+    if not sys.stdin.isatty():
+        raise SettingsError("This changes the ledger, and nobody can be asked; add --yes.")
+    try:
+        return input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
+    except EOFError:
+        return False
+
+
+def counted(number: int, noun: str = "message") -> str:
+    """Give a number with its noun: ``1 message``, ``2,000 messages``."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def sender_named(value: str) -> str:
+    """Read a sender as messages have it."""
+    sender = parse_sender(value.strip())
+    if sender is None:
+        raise SettingsError(
+            "A sender is a number like +19085551212, a short code, a name, or MG and 32 digits."
+        )
+    return sender
+
+
+def country_named(value: str) -> str:
+    """Read a country."""
+    if value.upper() not in phonenumbers.SUPPORTED_REGIONS:
+        raise SettingsError("A country is named by two letters, such as US or GB.")
+    return value.upper()

@@ -1,0 +1,126 @@
+"""What is seen to when a ledger is written to: pauses, limits, and whose a SID is. For all stores."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+
+from ci360_twilio.core.due import admit
+from ci360_twilio.core.entry import Entry, Fact, Key, Kind, Status, advance
+from ci360_twilio.core.pause import Cause, Pause, Scope, paused_by
+from ci360_twilio.core.tenant import TenantId
+from ci360_twilio.stores.transaction import Entries, Transaction
+
+DAY = timedelta(days=1)
+MINUTES = 60
+"""How far back messages count against a tenant's limit of an hour."""
+NOTES_KEPT = timedelta(days=400)
+"""How long a line of the audit is kept."""
+
+
+def admitted(
+    tx: Entries, entry: Entry, restored_at: datetime | None, limits: Mapping[TenantId, int]
+) -> Entry:
+    """Give a new entry as it is to be written: held or suppressed, where it must not be sent."""
+    entry = admit(entry, restored_at)
+    limit = limits.get(entry.tenant_id)
+    if limit is None or entry.status is not Status.ACCEPTED or entry.message is None:
+        return entry
+    since = entry.created_at - DAY
+    if tx.received(entry.tenant_id, entry.message.to, since, limit) < limit:
+        return entry
+    fact = Fact(kind=Kind.SUPPRESSED, at=entry.created_at, reason="recipient_limit")
+    return advance(entry, fact) or entry
+
+
+def record(
+    tx: Transaction, facts: Sequence[tuple[Key, Fact]], hourly_limits: Mapping[TenantId, int]
+) -> list[Entry | None]:
+    """Apply facts; see :meth:`ci360_twilio.ports.Ledger.record_many`."""
+    recording = _Recording(tx, hourly_limits)
+    return [recording.apply(key, fact) for key, fact in facts]
+
+
+def restored(at: datetime) -> tuple[Fact, Pause]:
+    """Give what a restore does to what was under way, and the pause it sets."""
+    fact = Fact(kind=Kind.RESTORED, at=at, reason="restored")
+    return fact, Pause(scope=Scope.ALL, cause=Cause.RESTORE, reason="restored", since=at)
+
+
+def minute_of(moment: datetime) -> int:
+    """Give the minute of a moment, counted from 1970."""
+    return int(moment.timestamp() // 60)
+
+
+def oldest_minute(now: datetime) -> int:
+    """Give the first minute of which messages still count."""
+    return minute_of(now) - MINUTES
+
+
+class _Recording:
+    """One batch of facts."""
+
+    def __init__(self, tx: Transaction, hourly_limits: Mapping[TenantId, int]) -> None:
+        self._tx = tx
+        self._limits = hourly_limits
+        self._known_pauses: list[Pause] | None = None
+
+    def apply(self, key: Key, fact: Fact) -> Entry | None:
+        entry = self._tx.get(key)
+        changed = advance(entry, fact) if entry is not None else None
+        if entry is None or changed is None:
+            return None
+        if fact.kind is Kind.STARTED:
+            changed = self._started(entry, fact) or changed
+        elif changed.sid not in (None, entry.sid) and not self._may_have(changed, fact):
+            return None
+        self._tx.write(changed)
+        return changed
+
+    def _started(self, entry: Entry, fact: Fact) -> Entry | None:
+        """Give the entry behind the pause that keeps it from starting, if there is one."""
+        pause = paused_by(entry, self._pauses()) or self._over_limit(entry, fact.at)
+        if pause is None:
+            return None
+        placed = Fact(
+            kind=Kind.PLACED, at=fact.at, lease=fact.lease, place=pause.place, reason=pause.reason
+        )
+        return advance(entry, placed)
+
+    def _pauses(self) -> list[Pause]:
+        if self._known_pauses is None:
+            self._known_pauses = self._tx.pauses()
+        return self._known_pauses
+
+    def _over_limit(self, entry: Entry, at: datetime) -> Pause | None:
+        """Count a message that starts for the first time; give the pause that is set beyond the limit.
+
+        Messages are counted by the minute, so that up to 61 minutes count.
+        """
+        limit = self._limits.get(entry.tenant_id)
+        if limit is None or entry.started_at is not None:
+            return None
+        if self._tx.started(entry.tenant_id, oldest_minute(at)) < limit:
+            self._tx.count_start(entry.tenant_id, minute_of(at))
+            return None
+        pause = Pause(
+            scope=Scope.TENANT,
+            tenant_id=entry.tenant_id,
+            cause=Cause.LIMIT,
+            reason="hourly_limit",
+            since=at,
+        )
+        self._tx.keep_pause(pause)
+        self._pauses().append(pause)
+        return pause
+
+    def _may_have(self, changed: Entry, fact: Fact) -> bool:
+        """Tell whether an entry may have the SID it gets; whoever only guessed it gives it up."""
+        others = [one for one in self._tx.with_sid(changed.sid or "") if one.key != changed.key]
+        if others and (fact.guessed or not all(other.guessed for other in others)):
+            return False
+        for other in others:
+            disowned = Fact(kind=Kind.DISOWNED, at=fact.at, reason="sid_of_another")
+            if given_up := advance(other, disowned):
+                self._tx.write(given_up)
+        return True

@@ -1,0 +1,119 @@
+"""What is asked of a SQLite ledger without changing it."""
+
+from __future__ import annotations
+
+import sqlite3
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from ci360_twilio.core.due import Work
+from ci360_twilio.core.entry import UNFINISHED, Entry, Status
+from ci360_twilio.ports import Mark, Note, Query, Summary, Waiting
+from ci360_twilio.stores.columns import ms
+from ci360_twilio.stores.sqlite_file import read_state
+from ci360_twilio.stores.sqlite_rows import SqliteRows, decode
+
+_UNFINISHED_WORK = "('send', 'bulk', 'paced', 'parked', 'find', 'decide')"
+_UNDER_WAY = (
+    "SELECT id, data FROM entries WHERE work IN ('send', 'bulk', 'paced', 'parked') LIMIT ?"
+)
+_decode_note = msgspec.json.Decoder(Note).decode
+
+
+def summary(db: sqlite3.Connection, now: datetime) -> Summary:
+    """Count what is unfinished and due, through the index of both."""
+    counts = db.execute(
+        f"SELECT status, count(*) FROM entries WHERE work IN {_UNFINISHED_WORK} GROUP BY status"  # noqa: S608
+    ).fetchall()
+    due, oldest = db.execute(
+        "SELECT count(*), min(due_at) FROM entries WHERE work IN ('send', 'bulk') AND due_at <= ?",
+        (ms(now),),
+    ).fetchone()
+    sql = "SELECT count(*) FROM entries WHERE work IN ('paced', 'parked')"
+    state = read_state(db)
+    return Summary(
+        unfinished={Status(status): count for status, count in counts},
+        due=due,
+        oldest_due_at=None if oldest is None else datetime.fromtimestamp(oldest / 1000, UTC),
+        waiting=db.execute(sql).fetchone()[0],
+        restored_at=state.restored_at,
+        pauses=tuple(SqliteRows(db).pauses()),
+        outdated=state.outdated,
+    )
+
+
+def find(db: sqlite3.Connection, query: Query) -> list[Entry]:
+    """List entries, newest first."""
+    clauses, values = ["1"], list[Any]()
+    equal = {
+        "tenant": query.tenant_id,
+        "guid": query.guid,
+        "sid": query.sid,
+        "json_extract(CAST(data AS TEXT), '$.origin.task_code')": query.task,
+        "json_extract(CAST(data AS TEXT), '$.message.sender')": query.sender,
+    }
+    for column, value in equal.items():
+        if value is not None:
+            clauses.append(f"{column} = ?")
+            values.append(value)
+    order = "created_at"
+    if query.statuses:
+        clauses.append(f"status IN ({', '.join('?' * len(query.statuses))})")
+        values.extend(sorted(query.statuses))
+        if query.statuses <= UNFINISHED:
+            clauses.append(f"work IN {_UNFINISHED_WORK}")
+            order = "+created_at"  # they are few: not to be looked for among all, newest first
+    for clause, moment in (("created_at >= ?", query.since), ("created_at < ?", query.before)):
+        if moment is not None:
+            clauses.append(clause)
+            values.append(ms(moment))
+    where = " AND ".join(clauses)  # the clauses are ours, the values are bound
+    sql = f"SELECT data FROM entries WHERE {where} ORDER BY {order} DESC, id DESC LIMIT ?"  # noqa: S608
+    return [decode(data) for (data,) in db.execute(sql, (*values, query.limit))]
+
+
+def marked(db: sqlite3.Connection, mark: Mark) -> Entry | None:
+    """Find the entry that a receipt belongs to: by correlation id, else by SID."""
+    for column, value in (("correlation", mark.correlation), ("sid", mark.sid)):
+        if value is not None:
+            sql = f"SELECT data FROM entries WHERE {column} = ? AND tenant = ? ORDER BY id LIMIT 1"  # noqa: S608
+            if found := db.execute(sql, (value, mark.tenant_id)).fetchone():
+                return decode(found[0])
+    return None
+
+
+def has_looks(db: sqlite3.Connection, now: datetime) -> bool:
+    """Tell whether there is anything that Twilio should be asked about."""
+    sql = "SELECT 1 FROM entries WHERE work IN ('find', 'fetch') AND due_at <= ? LIMIT 1"
+    return db.execute(sql, (ms(now),)).fetchone() is not None
+
+
+def under_way(rows: SqliteRows, limit: int) -> list[Entry]:
+    """List what is to be sent, or is being sent, in any order."""
+    return rows.entries(_UNDER_WAY, (limit,))
+
+
+def waiting(db: sqlite3.Connection, now: datetime) -> list[Waiting]:
+    """Count what waits, by place."""
+    sql = (
+        "SELECT place, count(*), sum(due_at <= ?) FROM entries"
+        " WHERE work = ? AND place IS NOT NULL GROUP BY place"
+    )
+    parked = [Waiting(*row) for row in db.execute(sql, (ms(now), Work.PARKED))]
+    sql = (
+        "SELECT place, count(*) FROM entries WHERE work = ? AND ends_at <= ?"
+        " AND place IS NOT NULL GROUP BY place"
+    )
+    expired = dict(db.execute(sql, (Work.PACED, ms(now))).fetchall())
+    sql = "SELECT place, count(*) FROM entries WHERE work = ? AND place IS NOT NULL GROUP BY place"
+    found = db.execute(sql, (Work.PACED,)).fetchall()
+    paced = [Waiting(place, count, expired.get(place, 0)) for place, count in found]
+    return sorted([*parked, *paced])
+
+
+def notes(db: sqlite3.Connection, limit: int) -> list[Note]:
+    """List the audit, newest first."""
+    sql = "SELECT data FROM audit ORDER BY id DESC LIMIT ?"
+    return [_decode_note(data) for (data,) in db.execute(sql, (limit,))]

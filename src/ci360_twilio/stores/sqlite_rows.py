@@ -1,0 +1,214 @@
+"""The tables of a SQLite ledger, as the steps of a ledger see them within one transaction."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+
+from ci360_twilio.core.due import Work
+from ci360_twilio.core.entry import Entry, Key, Status
+from ci360_twilio.core.pause import Pause
+from ci360_twilio.core.tenant import TenantId
+from ci360_twilio.ports import Note
+from ci360_twilio.stores.columns import UNCOUNTED, by_age, columns_of, ms, recipient_of
+
+_UNCOUNTED = ", ".join(f"'{status}'" for status in UNCOUNTED)
+_SELECT = "SELECT id, data FROM entries "
+_GET = f"{_SELECT} WHERE guid = ? AND tenant = ?"
+_DUE = f"{_SELECT} WHERE work = ? AND due_at <= ? ORDER BY due_at, status, id LIMIT ?"
+_ENDED = f"{_SELECT} WHERE work = ? AND ends_at <= ? ORDER BY ends_at, id LIMIT ?"
+_PARKED = f"{_SELECT} WHERE work = 'parked' AND place = ? ORDER BY lane, due_at, id LIMIT ?"
+_QUEUED = (
+    f"{_SELECT} WHERE work = 'paced' AND place = ? AND lane = ? AND due_at <= ?"
+    " ORDER BY due_at, id LIMIT ?"
+)
+_WITH_SID = f"{_SELECT} WHERE sid = ? ORDER BY id"
+# The names in an index, each found from the one before; not all that stand under them are read.
+_PLACES = """
+    WITH RECURSIVE found (place) AS (
+        SELECT min(place) FROM entries WHERE work = ?1 AND place IS NOT NULL
+        UNION ALL
+        SELECT (SELECT min(place) FROM entries WHERE work = ?1 AND place > found.place)
+        FROM found WHERE found.place IS NOT NULL
+    )
+    SELECT place FROM found WHERE place IS NOT NULL
+"""
+_RECEIVED = f"""
+    SELECT count(*) FROM (
+        SELECT 1 FROM entries WHERE recipient = ? AND created_at > ? AND tenant = ?
+        AND status NOT IN ({_UNCOUNTED}) LIMIT ?
+    )
+"""  # noqa: S608 - the statuses are ours, the values are bound
+_INSERT = (
+    "INSERT INTO entries (tenant, guid, created_at, recipient, data, status, work, due_at, sid)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (guid, tenant) DO NOTHING"
+)
+_USE = "UPDATE entries SET correlation = ?, place = ?, lane = ?, ends_at = ? WHERE id = ?"
+_UNUSED = (None, None, None, None)
+_NAMES = ", sid = ?, correlation = ?"
+_WAITS = ", place = ?, lane = ?, ends_at = ?"
+_UPDATES = {
+    (named, waits): (
+        f"UPDATE entries SET status = ?, work = ?, due_at = ?{_NAMES * named}{_WAITS * waits},"  # noqa: S608
+        " data = ? WHERE id = ?"
+    )
+    for named in (False, True)
+    for waits in (False, True)
+}
+"""By whether the names and the waits change: an index costs nothing while none of its columns is set."""
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+encode = msgspec.json.Encoder().encode
+decode = msgspec.json.Decoder(Entry).decode
+_decode_pause = msgspec.json.Decoder(Pause).decode
+
+
+class Touched(Exception):
+    """Something would have been written on trial."""
+
+
+class SqliteRows:
+    """One transaction; see :class:`ci360_twilio.stores.transaction.Transaction`."""
+
+    def __init__(self, db: sqlite3.Connection, *, trial: bool = False) -> None:
+        """Begin with a connection; ``trial`` raises :class:`Touched` instead of writing."""
+        self._db = db
+        self._trial = trial
+        self._known: dict[Key, tuple[int, Entry]] = {}
+        """The row of each entry that was read, and what stands in it."""
+
+    def get(self, key: Key) -> Entry | None:
+        """Read an entry."""
+        tenant, _, guid = key.partition("/")
+        found = self.entries(_GET, (guid, tenant))
+        return found[0] if found else None
+
+    def add(self, entry: Entry) -> bool:
+        """Write an entry, if its key is new; tells whether it was."""
+        columns = columns_of(entry)
+        made = ms(entry.created_at)
+        row = (entry.tenant_id, entry.guid, made, recipient_of(entry), encode(entry), *columns[:4])
+        inserted = self._db.execute(_INSERT, row)
+        if inserted.rowcount != 1:
+            return False
+        if columns[4:] != _UNUSED:  # none of an entry that is as new as its event
+            self._db.execute(_USE, (*columns[4:], inserted.lastrowid))
+        return True
+
+    def write(self, entry: Entry) -> None:
+        """Write an entry that was read."""
+        number, before = self._known[entry.key]
+        columns = columns_of(entry)
+        named = (entry.sid, entry.correlation) != (before.sid, before.correlation)
+        waits = columns.ends_at is not None or columns.place is not None or _may_wait(before)
+        values = columns[:3] + columns[3:5] * named + columns[5:] * waits
+        self._write(_UPDATES[named, waits], (*values, encode(entry), number))
+        self._known[entry.key] = number, entry
+
+    def bury(self, entries: Sequence[Entry], hashes: Sequence[bytes]) -> None:
+        """Delete entries that were read, leaving hashes."""
+        self._db.executemany(
+            "INSERT OR IGNORE INTO tombstones (hash) VALUES (?)", [(one,) for one in hashes]
+        )
+        numbers = [self._known[entry.key][:1] for entry in entries]
+        self._db.executemany("DELETE FROM entries WHERE id = ?", numbers)
+
+    def due(self, work: Work, now: datetime, limit: int) -> list[Entry]:
+        """List what is due."""
+        return self.entries(_DUE, (work, ms(now), limit))
+
+    def ended(self, work: Work, now: datetime, limit: int) -> list[Entry]:
+        """List what has reached its end."""
+        return self.entries(_ENDED, (work, ms(now), limit))
+
+    def places(self, work: Work) -> list[str]:
+        """List places."""
+        return [place for (place,) in self._db.execute(_PLACES, (work,))]
+
+    def parked(self, place: str, limit: int) -> list[Entry]:
+        """List what waits behind a pause."""
+        return self.entries(_PARKED, (place, limit))
+
+    def queued(self, place: str, now: datetime, limit: int) -> list[Entry]:
+        """List what waits in a queue."""
+        single = self.entries(_QUEUED, (place, 0, ms(now), limit))
+        if len(single) == limit:
+            return single
+        return single + self.entries(_QUEUED, (place, 1, ms(now), limit - len(single)))
+
+    def with_sid(self, sid: str) -> list[Entry]:
+        """List the entries that have a SID."""
+        return self.entries(_WITH_SID, (sid,))
+
+    def received(self, tenant_id: TenantId, recipient: str, since: datetime, most: int) -> int:
+        """Count messages to a recipient."""
+        return self._number(_RECEIVED, (recipient, ms(since), tenant_id, most))
+
+    def pauses(self) -> list[Pause]:
+        """List the pauses."""
+        found = self._db.execute("SELECT data FROM pauses").fetchall()
+        return sorted([_decode_pause(data) for (data,) in found], key=by_age)
+
+    def keep_pause(self, pause: Pause) -> None:
+        """Write a pause."""
+        sql = "INSERT OR REPLACE INTO pauses (name, data) VALUES (?, ?)"
+        self._write(sql, (pause.name, encode(pause)))
+
+    def drop_pause(self, name: str) -> bool:
+        """Remove a pause."""
+        return self._db.execute("DELETE FROM pauses WHERE name = ?", (name,)).rowcount > 0
+
+    def write_note(self, note: Note) -> None:
+        """Add a note."""
+        self._write("INSERT INTO audit (at, data) VALUES (?, ?)", (ms(note.at), encode(note)))
+
+    def budget(self, place: str) -> datetime | None:
+        """Tell when a budget is full again."""
+        sql = "SELECT full_at FROM budgets WHERE place = ?"
+        found = self._db.execute(sql, (place,)).fetchone()
+        return _EPOCH + found[0] * _MICROSECOND if found else None
+
+    def set_budget(self, place: str, full_at: datetime) -> None:
+        """Write when a budget is full again."""
+        sql = "INSERT OR REPLACE INTO budgets (place, full_at) VALUES (?, ?)"
+        self._write(sql, (place, (full_at - _EPOCH) // _MICROSECOND))
+
+    def started(self, tenant_id: TenantId, since: int) -> int:
+        """Count messages that a tenant has started."""
+        sql = "SELECT coalesce(sum(started), 0) FROM tallies WHERE tenant = ? AND minute >= ?"
+        return self._number(sql, (tenant_id, since))
+
+    def count_start(self, tenant_id: TenantId, minute: int) -> None:
+        """Count a message."""
+        sql = (
+            "INSERT INTO tallies (tenant, minute, started) VALUES (?, ?, 1)"
+            " ON CONFLICT DO UPDATE SET started = started + 1"
+        )
+        self._write(sql, (tenant_id, minute))
+
+    def entries(self, sql: str, values: tuple[Any, ...]) -> list[Entry]:
+        """Read entries by a statement that gives their number and data."""
+        found = []
+        for number, data in self._db.execute(sql, values).fetchall():
+            entry = decode(data)
+            self._known[entry.key] = number, entry
+            found.append(entry)
+        return found
+
+    def _number(self, sql: str, values: tuple[Any, ...]) -> int:
+        return int(self._db.execute(sql, values).fetchone()[0])
+
+    def _write(self, sql: str, values: tuple[Any, ...]) -> None:
+        if self._trial:
+            raise Touched
+        self._db.execute(sql, values)
+
+
+def _may_wait(entry: Entry) -> bool:
+    """Tell whether the row of an entry may have a place or an end."""
+    return entry.place is not None or entry.status is Status.SENT

@@ -1,0 +1,97 @@
+"""What the steps of a ledger need of a store within one commit.
+
+The steps themselves (:mod:`claiming`, :mod:`recording`, :mod:`steering`) are written once for all stores. Lists are
+in order of time, to the millisecond; what is of one time, single entries before bulk and else as it
+was written.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Protocol
+
+from ci360_twilio.core.due import Work
+from ci360_twilio.core.entry import Entry, Key
+from ci360_twilio.core.pause import Pause
+from ci360_twilio.core.tenant import TenantId
+from ci360_twilio.ports import Note
+
+
+class Entries(Protocol):
+    """The entries, as they stand in the transaction."""
+
+    def get(self, key: Key) -> Entry | None:
+        """Read an entry."""
+        ...
+
+    def write(self, entry: Entry) -> None:
+        """Write an entry that was read in this transaction."""
+        ...
+
+    def due(self, work: Work, now: datetime, limit: int) -> list[Entry]:
+        """List what waits for some work and is due, oldest due time first."""
+        ...
+
+    def ended(self, work: Work, now: datetime, limit: int) -> list[Entry]:
+        """List what waits for some work and has reached its end meanwhile, see ``Columns``."""
+        ...
+
+    def places(self, work: Work) -> list[str]:
+        """List the places in which something waits for some work, in the order of their names."""
+        ...
+
+    def parked(self, place: str, limit: int) -> list[Entry]:
+        """List what waits behind a pause: single entries first, then by their deadlines."""
+        ...
+
+    def queued(self, place: str, now: datetime, limit: int) -> list[Entry]:
+        """List what waits in a sender's queue and is due: single entries first, then by due time."""
+        ...
+
+    def with_sid(self, sid: str) -> list[Entry]:
+        """List the entries that have a SID: one at most, in what these steps have written."""
+        ...
+
+    def received(self, tenant_id: TenantId, recipient: str, since: datetime, most: int) -> int:
+        """Count a tenant's messages to a recipient made since, up to ``most``."""
+        ...
+
+
+class Rules(Protocol):
+    """What decides whether and how fast is sent, as it stands in the transaction."""
+
+    def pauses(self) -> list[Pause]:
+        """List the pauses, oldest first."""
+        ...
+
+    def keep_pause(self, pause: Pause) -> None:
+        """Write a pause, over another of its name."""
+        ...
+
+    def drop_pause(self, name: str) -> bool:
+        """Remove a pause; tells whether there was one."""
+        ...
+
+    def write_note(self, note: Note) -> None:
+        """Add a line to the audit."""
+        ...
+
+    def budget(self, place: str) -> datetime | None:
+        """Tell when a queue's budget is full again; ``None`` where it was never used."""
+        ...
+
+    def set_budget(self, place: str, full_at: datetime) -> None:
+        """Write when a queue's budget is full again."""
+        ...
+
+    def started(self, tenant_id: TenantId, since: int) -> int:
+        """Count the messages that a tenant has started since a minute, counted from 1970."""
+        ...
+
+    def count_start(self, tenant_id: TenantId, minute: int) -> None:
+        """Count one message that a tenant started in a minute."""
+        ...
+
+
+class Transaction(Entries, Rules, Protocol):
+    """One commit."""

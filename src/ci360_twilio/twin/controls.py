@@ -1,0 +1,189 @@
+"""The twin's own resources under ``/twin/``: what people and tests see and steer it by.
+
+``GET /twin/messages`` and ``GET /twin/callbacks`` show; ``POST`` to ``/twin/faults``,
+``/twin/weather``, ``/twin/fates``, ``/twin/account`` and ``/twin/token`` plan and change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from urllib.parse import urlsplit
+
+import msgspec
+
+from ci360_twilio.twin.answer import Answer
+from ci360_twilio.twin.faults import FaultPlan
+from ci360_twilio.twin.loopback import is_loopback
+from ci360_twilio.twin.twilio import TwilioTwin
+from ci360_twilio.twin.wire import Request
+
+
+class _FaultOrder(msgspec.Struct, forbid_unknown_fields=True):
+    """Body of ``POST /twin/faults``: faults of one recipient, shares of chance, or a burst."""
+
+    to: str = ""
+    faults: list[str] = []
+    share: dict[str, float] | None = None
+    asking: dict[str, float] = {}
+    seed: int = 0
+    burst: str | None = None
+    """Empty to end it."""
+    requests: int | None = None
+
+
+class _WeatherOrder(msgspec.Struct, forbid_unknown_fields=True):
+    """Body of ``POST /twin/weather``: mishaps of one recipient, or shares of chance."""
+
+    to: str = ""
+    mishaps: list[str] = []
+    share: dict[str, float] | None = None
+    seed: int = 0
+
+
+class _FateOrder(msgspec.Struct, forbid_unknown_fields=True):
+    """Body of ``POST /twin/fates``."""
+
+    to: str
+    fates: list[str]
+
+
+class _AccountOrder(msgspec.Struct, forbid_unknown_fields=True):
+    """Body of ``POST /twin/account``; what is left out stays as it is."""
+
+    account: str
+    numbers: list[str] | None = None
+    close: list[str] = []
+    """Calling codes of countries to close."""
+    open: list[str] = []
+    suspended: bool | None = None
+
+
+class _TokenOrder(msgspec.Struct, forbid_unknown_fields=True):
+    """Body of ``POST /twin/token``."""
+
+    account: str
+    token: str
+
+
+class Controls:
+    """Answers requests for the twin's own resources.
+
+    Args:
+        twin: whose messages they are.
+        faults: what goes wrong.
+        deliveries: counts what became of callbacks.
+    """
+
+    def __init__(
+        self, twin: TwilioTwin, faults: FaultPlan, deliveries: Callable[[], Mapping[str, int]]
+    ) -> None:
+        self._twin, self._faults, self._deliveries = twin, faults, deliveries
+        self._actions: dict[tuple[str, str], Callable[[bytes], Answer]] = {
+            ("GET", "/twin/messages"): self._show,
+            ("GET", "/twin/callbacks"): self._show_callbacks,
+            ("POST", "/twin/faults"): self._plan,
+            ("POST", "/twin/weather"): self._set_weather,
+            ("POST", "/twin/fates"): self._plan_fates,
+            ("POST", "/twin/account"): self._alter,
+            ("POST", "/twin/token"): self._rotate,
+        }
+
+    def answer(self, request: Request) -> Answer:
+        """Do what a request asks for."""
+        # A page in somebody's browser must not steer the twin, under whatever name it knows it.
+        if "origin" in request.headers or not _names_loopback(request.headers.get("host", "")):
+            return _problem(403, "only for this machine, and not for web pages")
+        action = self._actions.get((request.method, request.path))
+        if action is None:
+            known = any(path == request.path for _, path in self._actions)
+            return _problem(405 if known else 404, "no such resource or method")
+        try:
+            return action(request.body)
+        except KeyError:
+            return _problem(404, "no such account")
+        except (msgspec.DecodeError, UnicodeDecodeError, ValueError) as exc:
+            return _problem(400, str(exc))
+
+    def _show(self, _body: bytes) -> Answer:
+        messages = [
+            {
+                "sid": message.sid,
+                "account": message.account,
+                "to": message.to,
+                "from": message.sender,
+                "messaging_service": message.service,
+                "body": message.body,
+                "media": message.media,
+                "status": message.status,
+                "status_callback": message.status_callback,
+                "validity_period": message.validity_period,
+                "at": message.at,
+            }
+            for message in self._twin.messages
+        ]
+        return Answer(200, {"messages": messages, "requests": self._faults.attempts})
+
+    def _show_callbacks(self, _body: bytes) -> Answer:
+        return Answer(
+            200, {"callbacks": dict(self._deliveries()), "overflows": self._twin.overflows}
+        )
+
+    def _plan(self, body: bytes) -> Answer:
+        order = msgspec.json.decode(body, type=_FaultOrder)
+        if not order.to and order.share is None and order.burst is None:
+            return _problem(400, "wants to and faults, or share, or burst")
+        if order.to:
+            self._faults.for_recipient(order.to, order.faults)
+        if order.share is not None:
+            self._faults.set_share(order.share, asking=order.asking, seed=order.seed)
+        if order.burst:
+            self._faults.burst(order.burst, requests=order.requests)
+        elif order.burst is not None:
+            self._faults.end_burst()
+        return Answer(204, None)
+
+    def _set_weather(self, body: bytes) -> Answer:
+        order = msgspec.json.decode(body, type=_WeatherOrder)
+        if not order.to and order.share is None:
+            return _problem(400, "wants to and mishaps, or share")
+        if order.to:
+            self._twin.weather.for_recipient(order.to, order.mishaps)
+        if order.share is not None:
+            self._twin.weather.set_share(order.share, seed=order.seed)
+        return Answer(204, None)
+
+    def _plan_fates(self, body: bytes) -> Answer:
+        order = msgspec.json.decode(body, type=_FateOrder)
+        self._twin.plan_fates(order.to, order.fates)
+        return Answer(204, None)
+
+    def _alter(self, body: bytes) -> Answer:
+        order = msgspec.json.decode(body, type=_AccountOrder)
+        self._twin.check_account(order.account)
+        if order.numbers is not None:
+            self._twin.set_numbers(order.account, order.numbers)
+        for code in order.close:
+            self._twin.close_country(order.account, code)
+        for code in order.open:
+            self._twin.open_country(order.account, code)
+        if order.suspended is not None:
+            self._twin.suspend(order.account, order.suspended)
+        return Answer(204, None)
+
+    def _rotate(self, body: bytes) -> Answer:
+        order = msgspec.json.decode(body, type=_TokenOrder)
+        self._twin.rotate(order.account, order.token)
+        return Answer(204, None)
+
+
+def _names_loopback(authority: str) -> bool:
+    """Tell whether a ``Host`` header is for this machine."""
+    try:
+        host = urlsplit(f"//{authority}").hostname or ""
+    except ValueError:
+        return False
+    return host == "localhost" or is_loopback(host)
+
+
+def _problem(status: int, words: str) -> Answer:
+    return Answer(status, {"error": words})
