@@ -41,6 +41,8 @@ class Claimed(NamedTuple):
     swept: list[Entry]
     probes: list[Pause]
     """Pauses of which one of ``entries`` is the probe, as they stand now."""
+    placed: int = 0
+    """How many entries were put aside; where there were many, there may be more behind them."""
 
 
 RateOf = Callable[[Entry], Rate | None]

@@ -10,15 +10,18 @@ import base64
 import json
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote, quote_plus
 
 import pytest
@@ -26,9 +29,11 @@ import urllib3
 
 from ci360_twilio.core.entry import Entry, Status, key_of
 from ci360_twilio.core.tenant import TenantId
+from ci360_twilio.ports import Query
 from ci360_twilio.stores.sqlite import SqliteStore
 from ci360_twilio.twin.events import outbound_event
 from ci360_twilio.twin.faults import FaultPlan
+from ci360_twilio.twin.life import Life
 from ci360_twilio.twin.server import TwinServer
 from ci360_twilio.twin.twilio import TwilioTwin, TwinAccount
 
@@ -40,6 +45,14 @@ SENDER = "+12015550199"
 API_KEY = "key-for-acceptance-3f9a7c1e5b2d"
 OPEN, GUARDED, OTHER = "open-tenant", "guarded-tenant", "other-tenant"
 PATIENCE = 20.0
+HASH_KEY = "acceptance"
+FINGERPRINT = 7
+"""Characters of a secret by which it is looked for at first."""
+
+_Found = TypeVar("_Found")
+
+
+_ON_ITS_WAY = (Status.ACCEPTED, Status.SENDING)
 
 
 class Exposed:
@@ -50,15 +63,24 @@ class Exposed:
 
     def add(self, *values: str) -> None:
         """Remember values that the logs may not hold."""
-        self.values.update(value for value in values if len(value) >= 7)
+        self.values.update(value for value in values if len(value) >= FINGERPRINT)
 
     def found_in(self, text: str) -> list[str]:
-        """List the kinds of leaks in a text, without showing what leaked."""
+        """List the kinds of leaks in a text, without showing what leaked.
+
+        Thousands of numbers begin alike: what several begin with is looked for once.
+        """
+        forms: dict[str, list[tuple[str, str]]] = {}
+        for value in sorted(self.values):
+            for kind, form in _forms(value):
+                words = f"{kind} of a value of {len(value)} characters"
+                forms.setdefault(form[:FINGERPRINT], []).append((form, words))
         return [
-            f"{kind} of a value of {len(value)} characters"
-            for value in sorted(self.values)
-            for kind, form in _forms(value)
-            if form in text
+            words
+            for start, alike in forms.items()
+            if (places := [found.start() for found in re.finditer(re.escape(start), text)])
+            for form, words in alike
+            if any(text.startswith(form, place) for place in places)
         ]
 
 
@@ -74,10 +96,26 @@ def _forms(value: str) -> Iterator[tuple[str, str]]:
 
 
 class Running:
-    """A server with its worker, its ledger and a twin."""
+    """A server with its worker, its ledger and a twin.
 
-    def __init__(self, folder: Path, twin: TwilioTwin, faults: FaultPlan, url: str) -> None:
-        self.folder, self.twin, self.faults, self.twilio_url = folder, twin, faults, url
+    Args:
+        folder: where everything is kept.
+        server: the twin, started.
+        twin: its messages.
+        faults: what goes wrong there.
+        settings: of the connector, by name.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        server: TwinServer,
+        twin: TwilioTwin,
+        faults: FaultPlan,
+        settings: dict[str, str],
+    ) -> None:
+        self.folder, self.twin, self.faults = folder, twin, faults
+        self.server, self.twilio_url = server, server.url
         self.exposed = Exposed()
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
@@ -88,14 +126,40 @@ class Running:
         self.pool = urllib3.PoolManager(retries=False, maxsize=64)
         self.environ = {
             **{name: value for name, value in os.environ.items() if "CI360" not in name.upper()},
+            "TMPDIR": str(folder),  # a server that is killed leaves things there
             "CI360_TWILIO_TENANTS": str(self.tenants),
             "CI360_TWILIO_LEDGER": f"sqlite:///{self.ledger}",
-            "CI360_TWILIO_HASH_KEY": "acceptance",
-            "CI360_TWILIO_TWILIO_HOSTS": url.removeprefix("http://"),
+            "CI360_TWILIO_HASH_KEY": HASH_KEY,
+            "CI360_TWILIO_TWILIO_HOSTS": server.url.removeprefix("http://"),
             "CI360_TWILIO_LOG_LEVEL": "debug",
             "CI360_TWILIO_TENANT_CACHE": "300",
+            **{f"CI360_TWILIO_{name.upper()}": value for name, value in settings.items()},
         }
         self._number = 0
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start the server, which starts its worker, and wait until it answers."""
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "ci360_twilio", "serve", "--port", str(self.port)],
+                env=self.environ,
+                stderr=log,
+            )
+        self.wait_until_ready(self._process)
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> None:
+        """End the server with a signal; wait for it, and for its worker, which ends after it."""
+        if self._process is None:
+            return
+        self._process.send_signal(number)
+        self._process.wait(60)
+        self._process = None
+        self.pool.clear()
+        self.until(lambda: self._logged("worker.stopped") == self._logged("worker.started"))
+
+    def _logged(self, event: str) -> int:
+        return self.log.read_bytes().count(f'"event":"{event}"'.encode())
 
     def tenant(self, tenant_id: str, **changes: Any) -> None:
         """Write a tenant's document."""
@@ -143,19 +207,44 @@ class Running:
         )
         return answer.status, answer.json()
 
+    def post_many(self, events: Sequence[Any], **headers: str) -> list[int]:
+        """Post events, several at a time; gives the statuses in their order."""
+        with ThreadPoolExecutor(16) as pool:
+            return list(pool.map(lambda event: self.post(event, **headers)[0], events))
+
+    def until(self, look: Callable[[], _Found], seconds: float = PATIENCE) -> _Found:
+        """Look again and again until something true is seen, and give it."""
+        end = time.monotonic() + seconds
+        while not (found := look()):
+            assert time.monotonic() < end, f"not seen in {seconds:g} s"
+            time.sleep(0.05)
+        return found
+
+    def store(self) -> closing[SqliteStore]:
+        """Open the ledger to look into it."""
+        return closing(SqliteStore(self.ledger, hash_key=HASH_KEY.encode()))
+
+    def entries(self, *statuses: Status, **members: Any) -> list[Entry]:
+        """List what the ledger holds; members as :class:`Query` takes them."""
+        query = Query(statuses=frozenset(statuses), **({"limit": 100_000} | members))
+        with self.store() as store:
+            return store.find(query)
+
     def settled(self, guid: str, tenant_id: str = OPEN) -> Entry:
         """Wait until an entry has come as far as it can, and give it."""
-        until = time.monotonic() + PATIENCE
-        store = SqliteStore(self.ledger, hash_key=b"acceptance")
-        try:
+        return self.reached(guid, lambda entry: entry.status not in _ON_ITS_WAY, tenant_id)
+
+    def reached(self, guid: str, there: Callable[[Entry], object], tenant_id: str = OPEN) -> Entry:
+        """Wait until an entry is as it is wanted, and give it."""
+        end = time.monotonic() + PATIENCE
+        with self.store() as store:
             while True:
                 entry = store.get_many([key_of(TenantId(tenant_id), guid)])[0]
-                if entry is not None and entry.status not in (Status.ACCEPTED, Status.SENDING):
+                if entry is not None and there(entry):
                     return entry
-                assert time.monotonic() < until, f"no end in {PATIENCE} s: {entry and entry.status}"
+                last = entry and (entry.status, entry.provider_status, entry.reason)
+                assert time.monotonic() < end, f"not there in {PATIENCE} s: {last}"
                 time.sleep(0.02)
-        finally:
-            store.close()
 
     def made_for(self, recipient: str) -> list[Any]:
         """List the messages that the twin made for a recipient."""
@@ -197,30 +286,58 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
-@pytest.fixture(scope="session")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    """Run a connector for all acceptance tests of this process, and search its logs at the end."""
-    accounts = [TwinAccount(sid=sid, auth_token=TOKEN) for sid in (ACCOUNT, ROTATING)]
+@contextmanager
+def connector(folder: Path, life: Life | None = None, **settings: str) -> Iterator[Running]:
+    """Run a connector with a twin of its own; its logs are searched at the end.
+
+    Args:
+        folder: where everything is kept.
+        life: what becomes of the twin's messages.
+        settings: by name; ``public_url="own"`` stands for the server's own address.
+    """
+    accounts = [TwinAccount(sid=sid, auth_token=TOKEN, life=life) for sid in (ACCOUNT, ROTATING)]
     twin = TwilioTwin(accounts=accounts, clock=lambda: datetime.now(UTC))
     faults = FaultPlan()
     with TwinServer(twin, faults) as server:
-        made = Running(tmp_path_factory.mktemp("connector"), twin, faults, server.url)
+        made = Running(folder, server, twin, faults, settings)
+        if settings.get("public_url") == "own":
+            made.environ["CI360_TWILIO_PUBLIC_URL"] = made.url
+        try:
+            made.start()
+            yield made
+        finally:
+            made.stop()
+    leaks = made.exposed.found_in(made.log.read_text())
+    assert not leaks, f"the logs hold what they must not: {leaks}"
+
+
+@pytest.fixture(scope="session")
+def run_connector(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Callable[..., AbstractContextManager[Running]]:
+    """Give a function that runs a connector; arguments as :func:`connector` takes them."""
+    return lambda **options: connector(tmp_path_factory.mktemp("connector"), **options)
+
+
+@pytest.fixture(scope="session")
+def running(
+    run_connector: Callable[..., AbstractContextManager[Running]],
+) -> Iterator[Running]:
+    """Run a connector for all acceptance tests of this process that need no other."""
+    with run_connector() as made:
         made.tenant(OPEN)
         made.tenant(GUARDED, api_keys=[API_KEY])
         made.tenant(OTHER, api_keys=["another-key-9d8c7b6a5f4e"])
         made.exposed.add("another-key-9d8c7b6a5f4e")
-        with made.log.open("wb") as log:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "ci360_twilio", "serve", "--port", str(made.port)],
-                env=made.environ,
-                stderr=log,
-            )
-            try:
-                made.wait_until_ready(process)
-                yield made
-            finally:
-                process.terminate()
-                process.wait(60)
-                made.pool.clear()
-    leaks = made.exposed.found_in(made.log.read_text())
-    assert not leaks, f"the logs hold what they must not: {leaks}"
+        yield made
+
+
+@pytest.fixture(scope="session")
+def called_back(
+    run_connector: Callable[..., AbstractContextManager[Running]],
+) -> Iterator[Running]:
+    """Run a connector that has a public address, to which the twin posts what becomes of messages."""
+    life = Life(until_sent=0.2, until_final=0.3)
+    with run_connector(life=life, public_url="own") as made:
+        made.tenant(GUARDED, api_keys=[API_KEY])
+        yield made

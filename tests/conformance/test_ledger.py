@@ -384,7 +384,7 @@ def test_without_a_restore_old_events_are_accepted(store: Store) -> None:
 def test_a_claim_takes_what_is_due_under_its_lease(store: Store) -> None:
     """The status stays; the lease is written."""
     store.insert_many([entry()])
-    assert store.claim(now=at(1), lease=lease(), limit=9) == ([entry(lease=lease())], [], [])
+    assert store.claim(now=at(1), lease=lease(), limit=9) == Claimed([entry(lease=lease())], [], [])
     assert read(store) == entry(lease=lease())
 
 
@@ -453,7 +453,7 @@ def test_an_accepted_entry_whose_lease_ended_is_taken_anew(store: Store) -> None
     store.insert_many([leased(Status.ACCEPTED, until=60)])
     second = lease("second", until=120)
     claimed = store.claim(now=at(60), lease=second, limit=9)
-    assert claimed == ([entry(lease=second)], [], [])
+    assert claimed == Claimed([entry(lease=second)], [], [])
 
 
 def test_a_sending_entry_whose_lease_ended_becomes_unknown(store: Store) -> None:

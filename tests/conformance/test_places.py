@@ -50,9 +50,10 @@ def claim(
     keys: Iterable[Key] | None = None,
     rate_of: RateOf = unpaced,
 ) -> Claimed:
-    """Claim as a worker would at that second."""
+    """Claim as a worker would at that second; how many were put aside has a test of its own."""
     taken = lease(second, worker)
-    return store.claim(now=at(second), lease=taken, limit=limit, keys=keys, rate_of=rate_of)
+    claimed = store.claim(now=at(second), lease=taken, limit=limit, keys=keys, rate_of=rate_of)
+    return claimed._replace(placed=0)
 
 
 def guids(entries: Iterable[Entry]) -> list[str]:
@@ -153,6 +154,15 @@ def test_what_a_pause_does_not_cover_is_taken(store: Store, entry: Make) -> None
         assert guids(claim(store, second).entries) == [other.guid]
         store.resume([pause.name])
         claim(store, second)
+
+
+def test_a_claim_says_how_many_it_put_aside(store: Store, entry: Make) -> None:
+    """Once: whoever claims knows that there may be more behind them."""
+    store.insert_many([entry("a"), entry("b"), entry("c", task="TSK_2")])
+    assert store.pause(paused(Scope.TASK, "TSK_1"))
+    first = store.claim(now=at(1), lease=lease(1), limit=9)
+    assert (guids(first.entries), first.placed) == (["c"], 2)
+    assert store.claim(now=at(2), lease=lease(2), limit=9).placed == 0
 
 
 def test_a_pause_holds_for_whoever_opens_the_ledger(

@@ -27,6 +27,11 @@ class Rate(NamedTuple):
         return f"{_PLACE}{self.budget}"
 
 
+LATE = timedelta(seconds=0.25)
+"""By how much a look at a budget may come late without the sender losing what it would have sent: a
+bucket that was full so recently counts from then."""
+
+
 def is_paced_place(place: str | None) -> bool:
     """Tell whether an entry that waits there waits for its sender's turn."""
     return place is not None and place.startswith(_PLACE)
@@ -49,7 +54,7 @@ def spend(full_at: datetime | None, now: datetime, rate: Rate, segments: int) ->
     """
     holds = max(rate.per_second * BURST_SECONDS, 1.0)
     latest = now + timedelta(seconds=(holds + MOST_SEGMENTS) / rate.per_second)
-    if full_at is None or not now < full_at <= latest:
+    if full_at is None or not now - LATE <= full_at <= latest:
         full_at = now  # later than the latest is what was written before the clock was set back
     missing = (full_at - now).total_seconds() * rate.per_second
     if holds - missing + 1e-6 < min(segments, holds):

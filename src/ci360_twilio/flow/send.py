@@ -34,10 +34,12 @@ from ci360_twilio.errors import (
 )
 from ci360_twilio.flow.pausing import Pausing
 from ci360_twilio.logs import ENTRY_SWEPT, MESSAGE_SENT, Log, safe_guid
-from ci360_twilio.ports import Clock, Ledger, Sender, Tenants, unpaced
+from ci360_twilio.ports import Claimed, Clock, Ledger, Sender, Tenants, unpaced
 
 ATTEMPT_SECONDS = 35.0
 """How long a worker gives one attempt: Twilio may hold a create call for about 26 seconds."""
+CLAIMS = 20
+"""Claims in a row that may take nothing, since all they found had to wait."""
 CALLBACK_OVERRIDES = "#rc=5&rp=all"
 """Has Twilio repeat a callback that did not get through, up to five times, whatever went wrong; by
 itself it does so once, and only where no connection came about."""
@@ -94,8 +96,19 @@ class Sending:
         self._lines: queue.SimpleQueue[tuple[str, dict[str, Any]]] = queue.SimpleQueue()
 
     def claim(self, limit: int, keys: Sequence[Key] | None = None) -> list[Entry]:
-        """Take entries that may be sent, for one lease; what time has overtaken is logged."""
+        """Take entries that may be sent, for one lease; what time has overtaken is logged.
+
+        Where a claim only puts entries aside, behind a pause or in a queue, it is made again: those
+        behind them may go.
+        """
         self._pausing.write()
+        for _ in range(CLAIMS):
+            claimed = self._claim(limit, keys)
+            if claimed.entries or not claimed.placed:
+                break
+        return claimed.entries
+
+    def _claim(self, limit: int, keys: Sequence[Key] | None) -> Claimed:
         now = self._clock()
         lease = Lease(token=secrets.token_hex(8), until=now + self._lease)
         strangers: set[Key] = set()
@@ -114,7 +127,7 @@ class Sending:
             (ENTRY_SWEPT, _ids(entry) | {"decision": entry.status, "reason": entry.reason})
             for entry in claimed.swept
         )
-        return claimed.entries
+        return claimed
 
     def begin(self, entries: Sequence[Entry], also: Sequence[tuple[Key, Fact]] = ()) -> list[Begun]:
         """Commit that the bytes of these messages are about to leave.

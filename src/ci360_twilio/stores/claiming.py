@@ -28,7 +28,7 @@ from ci360_twilio.ports import PROBE, Claimed, RateOf
 from ci360_twilio.stores.columns import ms
 from ci360_twilio.stores.transaction import Transaction
 
-MOST_PUT_ASIDE = 64
+MOST_PUT_ASIDE = 128
 """Entries that a claim handles without taking them, for each of the lists it goes through."""
 CANDIDATES = 16
 """Entries behind a pause that are looked at for one that may be its probe."""
@@ -85,6 +85,7 @@ class _Claiming:
         self._swept: list[Entry] = []
         self._aside = 0
         """How many more entries may be put aside in the list that is gone through."""
+        self._placed = 0
         self._full: set[str] = set()
         """Queues in which somebody waits already."""
 
@@ -92,7 +93,7 @@ class _Claiming:
         """Give what was taken and found."""
         keys = {entry.key for entry in self._taken}
         probes = [pause for pause in self._tx.pauses() if pause.probe in keys]
-        return Claimed(self._taken, self._swept, probes)
+        return Claimed(self._taken, self._swept, probes, self._placed)
 
     def take_due(self) -> None:
         """Take what may be sent by its time, in the order of the contract."""
@@ -237,6 +238,7 @@ class _Claiming:
         placed = advance(free, fact)
         if placed is not None:
             self._tx.write(placed)
+            self._placed += 1
         return placed is not None
 
     def _spend(self, rate: Rate, entry: Entry) -> bool:

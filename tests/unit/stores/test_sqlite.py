@@ -387,7 +387,7 @@ def test_a_newer_schema_is_still_written_and_not_claimed(
     run_sql(path, f"PRAGMA user_version = {SCHEMA + 1}")
     for one in (store, open_store()):
         assert claim(one, now) == []
-        assert one.claim(now=now, lease=lease(now), limit=9, keys=[entry().key]) == ([], [], [])
+        assert one.claim(now=now, lease=lease(now), limit=9, keys=[entry().key])[:3] == ([], [], [])
         assert one.summary(now).outdated
         assert one.insert_many([entry(f"new-{id(one)}")])[0].created
     [found] = store.get_many([entry().key])
