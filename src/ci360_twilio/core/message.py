@@ -20,6 +20,7 @@ from ci360_twilio.core.creative import (
     value_problems,
 )
 from ci360_twilio.core.e164 import E164, PUNCTUATION, in_numbering_plan, to_e164
+from ci360_twilio.core.segments import count_segments
 from ci360_twilio.core.tenant import Tenant
 
 
@@ -45,6 +46,13 @@ class Message(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
         """The channel that ``to`` names."""
         prefix = _PREFIX.match(self.to)
         return Channel(prefix[1].lower()) if prefix else Channel.SMS
+
+    @property
+    def segments(self) -> int:
+        """What it costs of its sender's rate; only texts are sent in segments."""
+        if self.media_urls or self.channel is not Channel.SMS:
+            return 1
+        return count_segments(self.body).count
 
     @property
     def is_service(self) -> bool:

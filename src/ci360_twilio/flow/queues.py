@@ -13,7 +13,6 @@ from ci360_twilio.core.entry import Entry, Status
 from ci360_twilio.core.message import Channel, Message
 from ci360_twilio.core.pace import Rate
 from ci360_twilio.core.pause import is_paused_place
-from ci360_twilio.core.segments import count_segments
 from ci360_twilio.core.tenant import TenantId
 from ci360_twilio.flow.selection import Selection, pages
 from ci360_twilio.ports import Archive
@@ -94,7 +93,7 @@ class _Line:
 
     def add(self, entry: Entry, message: Message) -> None:
         self._senders.add(message.sender)
-        self._waiting.append((entry.due_at, entry.deadline, _segments(message)))
+        self._waiting.append((entry.due_at, entry.deadline, message.segments))
         self._paused += is_paused_place(entry.place)
 
     def queue(self, now: datetime) -> Queue:
@@ -120,10 +119,3 @@ class _Line:
             end = min(deadline, most) if most else deadline
             late += now + timedelta(seconds=ahead / self._per_second) > end
         return late
-
-
-def _segments(message: Message) -> int:
-    """Give what a message costs of its sender's rate; only texts are sent in segments."""
-    if message.media_urls or message.channel is not Channel.SMS:
-        return 1
-    return count_segments(message.body).count

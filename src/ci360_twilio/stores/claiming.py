@@ -20,10 +20,8 @@ import msgspec
 
 from ci360_twilio.core.due import Work, due, next_look, sweep, take
 from ci360_twilio.core.entry import Entry, Fact, Key, Kind, Lease, advance
-from ci360_twilio.core.message import Channel
 from ci360_twilio.core.pace import Rate, spend
 from ci360_twilio.core.pause import Pause
-from ci360_twilio.core.segments import count_segments
 from ci360_twilio.ports import PROBE, Claimed, RateOf
 from ci360_twilio.stores.columns import ms
 from ci360_twilio.stores.transaction import Transaction
@@ -245,7 +243,8 @@ class _Claiming:
         """Take a message's segments from its sender's budget, if it is its turn and they are there."""
         if entry.place != rate.place and self._must_queue(rate.place, entry):
             return False
-        full_at = spend(self._tx.budget(rate.place), self._now, rate, _segments(entry))
+        segments = entry.message.segments if entry.message else 1
+        full_at = spend(self._tx.budget(rate.place), self._now, rate, segments)
         if full_at is None:
             self._full.add(rate.place)
             return False
@@ -270,11 +269,3 @@ class _Claiming:
             named = msgspec.structs.replace(pause, probe=key, probe_at=self._now + PROBE)
             self._tx.keep_pause(named)
             self._pauses[self._pauses.index(pause)] = named
-
-
-def _segments(entry: Entry) -> int:
-    """Give what a message costs of its sender's budget; only texts are sent in segments."""
-    message = entry.message
-    if message is None or message.media_urls or message.channel is not Channel.SMS:
-        return 1
-    return count_segments(message.body).count
