@@ -87,9 +87,7 @@ def wire(settings: Settings, log: Log, *, trips: bool = True) -> Parts:
             public_url=settings.public_url,
         ),
         pausing=pausing,
-        settlement=Settlement(
-            store, store, tenants, utc_now, log, public_url=settings.public_url
-        ),
+        settlement=Settlement(store, store, tenants, utc_now, log, public_url=settings.public_url),
         finding=Finding(
             store,
             client,
