@@ -235,8 +235,8 @@ def test_a_lost_answer_is_502_and_never_sent_again(twilio: Any, fault: Fault) ->
 @pytest.mark.usefixtures("secrets")
 def test_a_slow_twilio_is_unknown_before_the_invocation_ends(twilio: Any) -> None:
     """The outcome is written while there is time for it."""
-    twilio.faults.for_recipient("+12015550113", ["slow:6"])
-    status, body = invoke(rest_event(event_body("TO:+12015550113;Hi")), seconds=3)
+    twilio.faults.for_recipient("+12015550113", ["slow:20"])
+    status, body = invoke(rest_event(event_body("TO:+12015550113;Hi")), seconds=6)
     assert (status, body["status"], body["reason"]) == (502, "unknown", "read_timeout")
 
 

@@ -237,9 +237,9 @@ class Site:
             server.stop()
             server.start()
 
-    def callbacks(self, **ahead: float) -> list[tuple[Callback, Request]]:
+    def callbacks(self) -> list[tuple[Callback, Request]]:
         """Take the callbacks of the next minute, where they are not posted, as requests to us."""
-        until = utc_now() + (timedelta(**ahead) if ahead else timedelta(minutes=1))
+        until = utc_now() + timedelta(minutes=1)
         return [(one, _request(one)) for one in self.twilio.twin.advance(until)]
 
     # Processes

@@ -233,7 +233,7 @@ def no_room(site: Site, *processes: Process) -> Iterator[None]:
 
 def test_a_full_disk_stops_real_processes_and_ends_none_of_them(site: Site) -> None:
     """The server answers 503, the worker keeps what Twilio says; both go on when there is room."""
-    site.accept(20)
+    site.accept(12)
     site.twilio.faults.set_share({"slow:0.5": 1.0})
     server, worker = site.serve("--no-worker"), site.start("worker", connections=4)
     site.wait_for(site.has_made(4), "four open requests")
@@ -241,14 +241,14 @@ def test_a_full_disk_stops_real_processes_and_ends_none_of_them(site: Site) -> N
         worker.wait_until("worker.ledger", 2)
         made = len(site.twilio.twin.messages)
         with site.connect() as connection:
-            assert site.post(connection, 20)[0] == 503
+            assert site.post(connection, 12)[0] == 503
         assert len(site.twilio.twin.messages) == made
     with site.connect() as connection:
-        assert site.post(connection, 20)[0] == 202
-    site.wait_for(site.is_sent(21), "everything")
+        assert site.post(connection, 12)[0] == 202
+    site.wait_for(site.is_sent(13), "everything")
     assert [server.ask_to_end(), worker.ask_to_end()] == [0, 0]
-    assert site.check_books(21) == {Status.SENT: 21}
-    assert len(site.twilio.twin.messages) == 21
+    assert site.check_books(13) == {Status.SENT: 13}
+    assert len(site.twilio.twin.messages) == 13
 
 
 def test_a_worker_that_ends_on_a_full_disk_waits_until_it_can_write(site: Site) -> None:

@@ -93,7 +93,6 @@ def test_what_is_canceled_is_not_sent(site: Site, step: str, then: str) -> None:
         ("insert.within", 2, 0, True),
         ("insert.after", 4, 0, False),
         ("insert.after", 4, 0, True),
-        ("link.within", 4, 0, True),
         ("link.after", 4, 2, True),
     ],
 )
@@ -119,18 +118,8 @@ def test_what_is_replayed_is_sent_once(
     assert len(site.twilio.twin.messages) == 2
 
 
-@pytest.mark.parametrize(
-    ("step", "entries", "then"),
-    [
-        ("insert.within", 1, "H"),
-        ("insert.after", 2, "H"),
-        ("steer.within", 2, "H"),
-        ("steer.after", 2, "C"),
-    ],
-)
-def test_what_is_resolved_by_sending_it_again_is_sent_once_more(
-    site: Site, step: str, entries: int, then: str
-) -> None:
+@pytest.mark.parametrize("step", ["insert.after", "steer.within"])
+def test_what_is_resolved_by_sending_it_again_is_sent_once_more(site: Site, step: str) -> None:
     """The first message was not made, as the person knows; the second is made once."""
     site.accept(1)
     site.twilio.faults.for_recipient(site.recipient(0), ["http_500"])
@@ -139,8 +128,8 @@ def test_what_is_resolved_by_sending_it_again_is_sent_once_more(
     assert site.letters(1) == "H"
     resolve = ("resolve", "guid-0", "resend", "--yes")
     killed(site, step, *resolve)
-    assert (len(site.entries()), site.letters(1)) == (entries, then)
-    assert repeated(site, *resolve)[0] == (then == "C")
+    assert (len(site.entries()), site.letters(1)) == (2, "H")
+    assert repeated(site, *resolve)[0] == 0
     assert site.letters(1) == "C"
     site.go_on(1)
     assert site.check_books(1, ["guid-0~again"]) == {Status.CANCELED: 1, Status.SENT: 1}

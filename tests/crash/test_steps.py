@@ -79,7 +79,7 @@ def test_a_ledger_that_was_half_made_is_made_by_the_next(site: Site) -> None:
 
 
 @pytest.mark.parametrize(
-    ("step", "times", "then", "made", "finally_"),
+    ("step", "times", "then", "made", "at_last"),
     [
         ("claim.within", 1, "aaa", 0, "TTT"),
         ("claim.after", 1, "aaa", 0, "TTT"),
@@ -98,7 +98,7 @@ def test_a_ledger_that_was_half_made_is_made_by_the_next(site: Site) -> None:
     ],
 )
 def test_a_message_that_may_exist_is_looked_for_and_never_sent_again(
-    site: Site, step: str, times: int, then: str, made: int, finally_: str
+    site: Site, step: str, times: int, then: str, made: int, at_last: str
 ) -> None:
     """Three events, one request at a time; what was not begun is sent, what was begun is not."""
     site.accept(3)
@@ -110,18 +110,18 @@ def test_a_message_that_may_exist_is_looked_for_and_never_sent_again(
     assert [one["duplicate"] for one in answers] == [True] * 3
     site.send_rest()
     assert site.letters() == "".join(
-        "u" if was == "s" else is_ for was, is_ in zip(then, finally_, strict=True)
+        "u" if was == "s" else is_ for was, is_ in zip(then, at_last, strict=True)
     )
     site.find_rest()
-    assert site.letters() == finally_
+    assert site.letters() == at_last
     site.check_books(3)
-    assert len(site.twilio.twin.messages) == finally_.count("T")
+    assert len(site.twilio.twin.messages) == at_last.count("T")
     guessed = [site.entry(index).guessed for index in range(3)]
-    assert guessed == [was == "s" and is_ == "T" for was, is_ in zip(then, finally_, strict=True)]
+    assert guessed == [was == "s" and is_ == "T" for was, is_ in zip(then, at_last, strict=True)]
 
 
 @pytest.mark.parametrize(
-    ("fault", "step", "then", "finally_"),
+    ("fault", "step", "then", "at_last"),
     [
         ("http_400:21614", "answer.within", "TTs", "TTH"),
         ("http_400:21614", "answer.after", "TTR", "TTR"),
@@ -134,7 +134,7 @@ def test_a_message_that_may_exist_is_looked_for_and_never_sent_again(
     ],
 )
 def test_an_error_counts_when_it_is_written(
-    site: Site, fault: str, step: str, then: str, finally_: str
+    site: Site, fault: str, step: str, then: str, at_last: str
 ) -> None:
     """Before that nobody knows whether there was one, and another attempt would be a guess."""
     site.accept(3)
@@ -145,9 +145,9 @@ def test_an_error_counts_when_it_is_written(
     site.go_on()
     site.send_rest()
     site.find_rest()
-    assert site.letters() == finally_
+    assert site.letters() == at_last
     site.check_books(3)
-    assert len(site.twilio.twin.messages) == finally_.count("T")
+    assert len(site.twilio.twin.messages) == at_last.count("T")
 
 
 @pytest.mark.parametrize(("step", "pauses"), [("pause.within", 0), ("pause.after", 1)])
@@ -169,7 +169,7 @@ def test_a_pause_that_an_error_sets_stands_or_does_not(site: Site, step: str, pa
 
 
 @pytest.mark.parametrize(
-    ("step", "then", "pauses", "finally_"),
+    ("step", "then", "pauses", "at_last"),
     [
         ("claim.after", "aaa", 1, "TTT"),
         ("start.after", "saa", 1, "HTT"),
@@ -179,7 +179,7 @@ def test_a_pause_that_an_error_sets_stands_or_does_not(site: Site, step: str, pa
     ],
 )
 def test_a_pause_is_lifted_though_its_probe_died(
-    site: Site, step: str, then: str, pauses: int, finally_: str
+    site: Site, step: str, then: str, pauses: int, at_last: str
 ) -> None:
     """Of messages to a country that was closed one is let through; another is after that one."""
     site.accept(3)
@@ -195,9 +195,9 @@ def test_a_pause_is_lifted_though_its_probe_died(
     site.go_on()
     site.send_rest()
     site.find_rest()
-    assert (site.letters(), site.parts.store.pauses()) == (finally_, [])
+    assert (site.letters(), site.parts.store.pauses()) == (at_last, [])
     site.check_books(3)
-    assert len(site.twilio.twin.messages) == finally_.count("T")
+    assert len(site.twilio.twin.messages) == at_last.count("T")
 
 
 @pytest.mark.parametrize(
