@@ -24,7 +24,7 @@ MAX_BATCH = 256
 """Events that share one commit."""
 MAX_CALLBACKS = 128
 """Callbacks that share one commit; an event that comes meanwhile waits for one commit at most."""
-SPACING = 0.02
+SPACING = 0.005
 """Seconds between two commits of callbacks: long enough that events find the ledger free, and next
 to nothing of the 15 seconds that Twilio waits for an answer."""
 MAX_WAITING = 2_000

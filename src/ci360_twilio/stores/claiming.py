@@ -27,7 +27,9 @@ from ci360_twilio.stores.columns import ms
 from ci360_twilio.stores.transaction import Transaction
 
 MOST_PUT_ASIDE = 128
-"""Entries that a claim handles without taking them, for each of the lists it goes through."""
+"""Entries of one kind of work that a claim handles without taking them: milliseconds' worth."""
+MOST_OF_A_PLACE = 32
+"""The same for each place, so that a crowd in one does not stop the others."""
 CANDIDATES = 16
 """Entries behind a pause that are looked at for one that may be its probe."""
 MOST_AT_ONCE = 32
@@ -81,8 +83,6 @@ class _Claiming:
         self._pauses = sorted(tx.pauses(), key=lambda pause: pause.needs_entry)
         self._taken: list[Entry] = []
         self._swept: list[Entry] = []
-        self._aside = 0
-        """How many more entries may be put aside in the list that is gone through."""
         self._placed = 0
         self._full: set[str] = set()
         """Queues in which somebody waits already."""
@@ -90,7 +90,7 @@ class _Claiming:
     def claimed(self) -> Claimed:
         """Give what was taken and found."""
         keys = {entry.key for entry in self._taken}
-        probes = [pause for pause in self._tx.pauses() if pause.probe in keys]
+        probes = [pause for pause in self._tx.pauses() if pause.probe in keys] if keys else []
         return Claimed(self._taken, self._swept, probes, self._placed)
 
     def take_due(self) -> None:
@@ -100,8 +100,7 @@ class _Claiming:
         self._take_released()
         self._take_queued()
         for work in (Work.SEND, Work.BULK):
-            self._aside = MOST_PUT_ASIDE
-            self._take_all(partial(self._tx.due, work, self._now))
+            self._take_all(partial(self._tx.due, work, self._now), MOST_PUT_ASIDE)
 
     def take_named(self, keys: Iterable[Key]) -> None:
         """Take entries by their keys."""
@@ -142,24 +141,25 @@ class _Claiming:
     def _take_released(self) -> None:
         """Take what waited behind pauses that are gone."""
         lasting = {pause.place for pause in self._pauses}
-        self._aside = MOST_PUT_ASIDE
         for place in self._tx.places(Work.PARKED):
             if place not in lasting:
-                self._take_all(partial(self._tx.parked, place))
+                self._take_all(partial(self._tx.parked, place), MOST_OF_A_PLACE)
 
     def _take_queued(self) -> None:
         """Take from the queues in turn: next comes the one whose budget is or was full first."""
-        self._aside = MOST_PUT_ASIDE
-        heads = {place: self._queue(place) for place in self._tx.places(Work.PACED)}
-        if heads:
-            self._queue_up(heads.keys())
-        turns = [(self._tx.budget(place) or _NEVER, place) for place in heads]
+        queues = {place: self._queue(place) for place in self._tx.places(Work.PACED)}
+        if queues:
+            self._queue_up(queues.keys())
+        turns = [(self._tx.budget(place) or _NEVER, place) for place in queues]
         heapq.heapify(turns)
-        while turns and self._room and self._aside > 0:
+        aside = dict.fromkeys(queues, 0)
+        while turns and self._room:
             _, place = heapq.heappop(turns)
-            head = next(heads[place], None)
+            head, room = next(queues[place], None), self._room
             if head is not None and self._pass_on(head):
-                heapq.heappush(turns, (self._tx.budget(place) or _NEVER, place))
+                aside[place] += self._room == room
+                if aside[place] < MOST_OF_A_PLACE:
+                    heapq.heappush(turns, (self._tx.budget(place) or _NEVER, place))
 
     def _queue_up(self, places: Collection[str]) -> None:
         """Let single entries that have just become due go before the bulk in their queues."""
@@ -175,13 +175,17 @@ class _Claiming:
             yield from found
             size = min(size * 2, MOST_AT_ONCE)
 
-    def _take_all(self, read: Callable[[int], list[Entry]]) -> None:
-        """Go through a list from its head, which moves on as entries leave it."""
-        stay = 0
-        while (room := self._room) and self._aside > 0:
+    def _take_all(self, read: Callable[[int], list[Entry]], most: int) -> None:
+        """Go through a list from its head, which moves on as entries leave it.
+
+        Ends where ``most`` of them were handled without being taken.
+        """
+        stay = aside = 0
+        while (room := self._room) and aside < most:
             found = read(stay + room)[stay:]
             left = sum([self._pass_on(entry) for entry in found])
             stay += len(found) - left
+            aside += len(found) - (room - self._room)
             if len(found) < room:
                 return
 
@@ -216,12 +220,10 @@ class _Claiming:
             return swept
         self._tx.write(swept)
         self._swept.append(swept)
-        self._aside -= 1
         return None
 
     def _put_back(self, entry: Entry, free: Entry) -> bool:
         """Leave an entry to its time; one that waits in a place leaves that, as its time is to come."""
-        self._aside -= 1
         if free.place is not None:
             free = advance(free, Fact(kind=Kind.PLACED, at=self._now)) or free
         if free is not entry:
@@ -229,7 +231,6 @@ class _Claiming:
         return free is not entry
 
     def _place(self, free: Entry, place: str, reason: str) -> bool:
-        self._aside -= 1
         if free.place == place:
             return False
         fact = Fact(kind=Kind.PLACED, at=self._now, place=place, reason=reason)

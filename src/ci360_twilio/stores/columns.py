@@ -9,6 +9,7 @@ from ci360_twilio.core.due import Work, due
 from ci360_twilio.core.entry import Entry, Status
 from ci360_twilio.core.pause import Pause
 
+DAY_MS = 86_400_000
 UNCOUNTED = (Status.REFUSED, Status.SUPPRESSED, Status.EXPIRED, Status.CANCELED)
 """Statuses of messages that nobody has had, as far as a limit by recipient goes."""
 

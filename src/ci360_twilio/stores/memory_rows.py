@@ -14,7 +14,15 @@ from ci360_twilio.core.entry import Entry, Key
 from ci360_twilio.core.pause import Pause
 from ci360_twilio.core.tenant import TenantId
 from ci360_twilio.ports import Note
-from ci360_twilio.stores.columns import UNCOUNTED, Columns, by_age, columns_of, ms, recipient_of
+from ci360_twilio.stores.columns import (
+    DAY_MS,
+    UNCOUNTED,
+    Columns,
+    by_age,
+    columns_of,
+    ms,
+    recipient_of,
+)
 
 Item = tuple[Any, ...]
 """What an entry is sorted by, then its number and its key."""
@@ -104,11 +112,12 @@ class MemoryRows:
         """List the entries that have a correlation id."""
         return self._span(self._correlations.get(correlation), (), None, len(self.entries))
 
-    def received(self, tenant_id: TenantId, recipient: str, since: datetime, most: int) -> int:
+    def received(self, tenant_id: TenantId, recipient: str, at: datetime, most: int) -> int:
         """Count messages to a recipient."""
-        made = self._received.get((tenant_id, recipient), [])
-        first = bisect_left(made, (ms(since) + 1,))
-        keys = (made[index][-1] for index in range(len(made) - 1, first - 1, -1))
+        made, now = self._received.get((tenant_id, recipient), []), ms(at)
+        first = bisect_left(made, (now - DAY_MS + 1,))
+        last = bisect_left(made, ((now // DAY_MS + 1) * DAY_MS,))
+        keys = (made[index][-1] for index in range(last - 1, first - 1, -1))
         counted = (key for key in keys if self.entries[key].status not in UNCOUNTED)
         return sum(1 for _ in islice(counted, most))
 

@@ -11,7 +11,6 @@ from ci360_twilio.core.pause import Cause, Pause, Scope, paused_by
 from ci360_twilio.core.tenant import TenantId
 from ci360_twilio.stores.transaction import Entries, Transaction
 
-DAY = timedelta(days=1)
 MINUTES = 60
 """How far back messages count against a tenant's limit of an hour."""
 NOTES_KEPT = timedelta(days=400)
@@ -26,8 +25,7 @@ def admitted(
     limit = limits.get(entry.tenant_id)
     if limit is None or entry.status is not Status.ACCEPTED or entry.message is None:
         return entry
-    since = entry.created_at - DAY
-    if tx.received(entry.tenant_id, entry.message.to, since, limit) < limit:
+    if tx.received(entry.tenant_id, entry.message.to, entry.created_at, limit) < limit:
         return entry
     fact = Fact(kind=Kind.SUPPRESSED, at=entry.created_at, reason="recipient_limit")
     return advance(entry, fact) or entry

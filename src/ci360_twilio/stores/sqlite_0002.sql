@@ -3,7 +3,7 @@
 -- A process of schema 1 leaves these as they are: `work`, which it does write, says whether the
 -- place counts.
 ALTER TABLE entries ADD COLUMN correlation TEXT;
--- For whom a message counts, as it was accepted; absent where it never counted.
+-- For whom a message counts, as it was accepted; absent where it never did, or is too old to.
 ALTER TABLE entries ADD COLUMN recipient TEXT;
 -- Where an entry waits: behind a pause or in a sender's queue. Lane 0 is for single entries.
 ALTER TABLE entries ADD COLUMN place TEXT;
@@ -14,8 +14,10 @@ ALTER TABLE entries ADD COLUMN ends_at INTEGER;
 -- Receipts look for their entry.
 CREATE INDEX entries_correlation ON entries (correlation) WHERE correlation IS NOT NULL;
 
--- The messages that a recipient had in a day.
-CREATE INDEX entries_recipient ON entries (recipient, created_at) WHERE recipient IS NOT NULL;
+-- The messages that a recipient had in a day. Days go first, so that what is accepted is written
+-- beside what was accepted lately, however many there are of old.
+CREATE INDEX entries_recipient ON entries (created_at / 86400000, recipient)
+WHERE recipient IS NOT NULL;
 
 -- What waits in a place, in its order; and which places there are.
 CREATE INDEX entries_place ON entries (work, place, lane, due_at) WHERE place IS NOT NULL;
@@ -50,8 +52,10 @@ CREATE TABLE audit (
     data BLOB NOT NULL
 );
 
+-- What is older does not count any more, and may be a great deal.
 UPDATE entries SET recipient = json_extract(CAST(data AS TEXT), '$.message.to')
-WHERE status NOT IN ('refused', 'suppressed', 'expired', 'canceled');
+WHERE created_at > (SELECT max(created_at) FROM entries) - 2 * 86400000
+AND status NOT IN ('refused', 'suppressed', 'expired', 'canceled');
 
 -- What a restore paused, a pause of everything now says.
 INSERT INTO pauses (name, data)

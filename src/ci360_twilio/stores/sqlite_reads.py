@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,17 +16,31 @@ from ci360_twilio.stores.columns import ms
 from ci360_twilio.stores.sqlite_file import read_state
 from ci360_twilio.stores.sqlite_rows import SqliteRows, decode
 
-_UNFINISHED_WORK = "('send', 'bulk', 'paced', 'parked', 'find', 'decide')"
-_UNDER_WAY = (
-    "SELECT id, data FROM entries WHERE work IN ('send', 'bulk', 'paced', 'parked') LIMIT ?"
-)
+_TO_SEND = (Work.SEND, Work.BULK, Work.PACED, Work.PARKED)
+_WORK: dict[Status, tuple[Work, ...]] = {
+    Status.ACCEPTED: _TO_SEND,
+    Status.SENDING: (Work.SEND,),
+    Status.UNKNOWN: (Work.FIND,),
+    Status.HELD: (Work.DECIDE,),
+}
+"""What entries without an end wait for; they are few, and found by it."""
+
+
+def _in(works: Iterable[Work]) -> str:
+    """Give a condition; the names are ours."""
+    names = sorted({f"'{work}'" for work in works})
+    return f"work IN ({', '.join(names)})"
+
+
+_UNFINISHED = _in(work for works in _WORK.values() for work in works)
+_UNDER_WAY = f"SELECT id, data FROM entries WHERE {_in(_TO_SEND)} LIMIT ?"  # noqa: S608
 _decode_note = msgspec.json.Decoder(Note).decode
 
 
 def summary(db: sqlite3.Connection, now: datetime) -> Summary:
     """Count what is unfinished and due, through the index of both."""
     counts = db.execute(
-        f"SELECT status, count(*) FROM entries WHERE work IN {_UNFINISHED_WORK} GROUP BY status"  # noqa: S608
+        f"SELECT status, count(*) FROM entries WHERE {_UNFINISHED} GROUP BY status"  # noqa: S608
     ).fetchall()
     due, oldest = db.execute(
         "SELECT count(*), min(due_at) FROM entries WHERE work IN ('send', 'bulk') AND due_at <= ?",
@@ -63,8 +78,8 @@ def find(db: sqlite3.Connection, query: Query) -> list[Entry]:
         clauses.append(f"status IN ({', '.join('?' * len(query.statuses))})")
         values.extend(sorted(query.statuses))
         if query.statuses <= UNFINISHED:
-            clauses.append(f"work IN {_UNFINISHED_WORK}")
-            order = "+created_at"  # they are few: not to be looked for among all, newest first
+            clauses.append(_in(work for status in query.statuses for work in _WORK[status]))
+            order = "+created_at"  # not to be looked for among all, newest first
     for clause, moment in (("created_at >= ?", query.since), ("created_at < ?", query.before)):
         if moment is not None:
             clauses.append(clause)

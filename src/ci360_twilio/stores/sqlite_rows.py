@@ -14,9 +14,9 @@ from ci360_twilio.core.entry import Entry, Key, Status
 from ci360_twilio.core.pause import Pause
 from ci360_twilio.core.tenant import TenantId
 from ci360_twilio.ports import Note
-from ci360_twilio.stores.columns import UNCOUNTED, by_age, columns_of, ms, recipient_of
+from ci360_twilio.stores.columns import DAY_MS, UNCOUNTED, by_age, columns_of, ms, recipient_of
 
-_UNCOUNTED = ", ".join(f"'{status}'" for status in UNCOUNTED)
+_COUNTED = " AND ".join(f"status <> '{status}'" for status in UNCOUNTED)
 _SELECT = "SELECT id, data FROM entries "
 _GET = f"{_SELECT} WHERE guid = ? AND tenant = ?"
 _DUE = f"{_SELECT} WHERE work = ? AND due_at <= ? ORDER BY due_at, status, id LIMIT ?"
@@ -37,12 +37,10 @@ _PLACES = """
     )
     SELECT place FROM found WHERE place IS NOT NULL
 """
-_RECEIVED = f"""
-    SELECT count(*) FROM (
-        SELECT 1 FROM entries WHERE recipient = ? AND created_at > ? AND tenant = ?
-        AND status NOT IN ({_UNCOUNTED}) LIMIT ?
-    )
-"""  # noqa: S608 - the statuses are ours, the values are bound
+_RECEIVED = (
+    f"SELECT count(*) FROM entries WHERE created_at / {DAY_MS} IN (?, ?) AND recipient = ?"  # noqa: S608
+    f" AND created_at > ? AND tenant = ? AND {_COUNTED}"
+)
 _INSERT = (
     "INSERT INTO entries (tenant, guid, created_at, recipient, data, status, work, due_at, sid)"
     " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (guid, tenant) DO NOTHING"
@@ -145,9 +143,11 @@ class SqliteRows:
         """List the entries that have a SID."""
         return self.entries(_WITH_SID, (sid,))
 
-    def received(self, tenant_id: TenantId, recipient: str, since: datetime, most: int) -> int:
+    def received(self, tenant_id: TenantId, recipient: str, at: datetime, _most: int) -> int:
         """Count messages to a recipient."""
-        return self._number(_RECEIVED, (recipient, ms(since), tenant_id, most))
+        now = ms(at)
+        days = now // DAY_MS - 1, now // DAY_MS
+        return self._number(_RECEIVED, (*days, recipient, now - DAY_MS, tenant_id))
 
     def pauses(self) -> list[Pause]:
         """List the pauses."""

@@ -52,8 +52,12 @@ class Entries(Protocol):
         """List the entries that have a SID: one at most, in what these steps have written."""
         ...
 
-    def received(self, tenant_id: TenantId, recipient: str, since: datetime, most: int) -> int:
-        """Count a tenant's messages to a recipient made since, up to ``most``."""
+    def received(self, tenant_id: TenantId, recipient: str, at: datetime, most: int, /) -> int:
+        """Count a tenant's messages to a recipient in the 24 hours before a moment.
+
+        Those of the rest of its day (UTC) count, too: they were written by a clock that is ahead.
+        More than ``most`` need not be counted.
+        """
         ...
 
 
