@@ -1,4 +1,4 @@
-"""Run the benches and print their figures: ``python -m bench [accept|send|cold|all]``.
+"""Run the benches and print their figures: ``python -m bench [NAME]``.
 
 Figures are shown, never asserted: the exit code is 1 only where one could not be taken.
 """
@@ -8,22 +8,34 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
 
 from bench.accept import bench_accept
+from bench.callbacks import bench_callbacks
+from bench.chaos import bench_chaos
 from bench.child import BenchFailed
 from bench.cold import bench_cold
+from bench.curve import Curve, curve_table
 from bench.figure import Figure, table
+from bench.ledger import bench_ledger
 from bench.machine import Machine, this_machine
 from bench.plan import Plan, quick_plan
 from bench.send import bench_send
 
-Bench = Callable[[Path, Plan], list[Figure]]
+Taken = list[Figure | Curve]
+Bench = Callable[[Path, Plan], Sequence[Figure | Curve]]
 
-BENCHES: dict[str, Bench] = {"accept": bench_accept, "send": bench_send, "cold": bench_cold}
+BENCHES: dict[str, Bench] = {
+    "accept": bench_accept,
+    "callbacks": bench_callbacks,
+    "send": bench_send,
+    "cold": bench_cold,
+    "ledger": bench_ledger,
+    "chaos": bench_chaos,
+}
 _QUIET_LOAD = 0.5
 
 
@@ -34,7 +46,7 @@ def main() -> int:
     machine = this_machine()
     if machine.load > _QUIET_LOAD:
         print(f"The machine is not quiet: its load average is {machine.load}.", file=sys.stderr)
-    figures: dict[str, list[Figure]] = {}
+    figures: dict[str, Taken] = {}
     failures: dict[str, str] = {}
     for name in BENCHES if options.bench == "all" else (options.bench,):
         print(f"{name} ...", file=sys.stderr)
@@ -58,22 +70,24 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _in_own_folder(bench: Bench, plan: Plan) -> list[Figure]:
+def _in_own_folder(bench: Bench, plan: Plan) -> Taken:
     with tempfile.TemporaryDirectory(prefix="ci360-twilio-bench-") as folder:
-        return bench(Path(folder), plan)
+        return list(bench(Path(folder), plan))
 
 
-def _print(machine: Machine, figures: dict[str, list[Figure]], failures: dict[str, str]) -> None:
+def _print(machine: Machine, figures: dict[str, Taken], failures: dict[str, str]) -> None:
     print(f"{machine.cores} cores, {machine.cpu}, {machine.python}, {machine.kernel}")
     print(f"load average {machine.load} at the start, {os.getloadavg()[0]:.2f} at the end\n")
-    taken = [figure for group in figures.values() for figure in group]
-    if taken:
-        print(table(taken))
+    taken = [one for group in figures.values() for one in group]
+    if simple := [one for one in taken if isinstance(one, Figure)]:
+        print(table(simple))
+    if curves := [one for one in taken if isinstance(one, Curve)]:
+        print(f"\n{curve_table(curves)}")
     for name in failures:
         print(f"{name}: no figures, see above")
 
 
-def _record(machine: Machine, figures: dict[str, list[Figure]], failures: dict[str, str]) -> bytes:
+def _record(machine: Machine, figures: dict[str, Taken], failures: dict[str, str]) -> bytes:
     record = {
         "machine": msgspec.structs.asdict(machine),
         "figures": {name: [one.as_record() for one in group] for name, group in figures.items()},

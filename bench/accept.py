@@ -38,7 +38,7 @@ def _probe_row_bytes(folder: Path, plan: Plan) -> int:
     """Let the product write some rows, and see how large they are."""
     product = Installation(folder, free_port())
     with product.server() as server:
-        _accepted(server, count=plan.warm_up)
+        accepted(server, count=plan.warm_up)
     return row_bytes(product.ledger) or ROW_BYTES
 
 
@@ -91,23 +91,24 @@ def _reference_round(folder: Path, plan: Plan, size: int) -> Round:
     arguments = ("--port", port, "--ledger", folder / "ledger.db", "--row-bytes", size)
     command = bench_module("reference", *arguments)
     with Child("reference", command, folder, port=port) as server:
-        return _closed_loop(server, plan)
+        return closed_loop(server, plan)
 
 
 def _product_round(folder: Path, plan: Plan) -> Round:
     with Installation(folder, free_port()).server() as server:
-        return _closed_loop(server, plan)
+        return closed_loop(server, plan)
 
 
-def _closed_loop(server: Child, plan: Plan) -> Round:
-    _accepted(server, count=plan.warm_up)
+def closed_loop(server: Child, plan: Plan) -> Round:
+    """Post events as fast as they are answered, after some that do not count."""
+    accepted(server, count=plan.warm_up)
     before = cpu_seconds_of(server.pid)
-    load = _accepted(server, seconds=plan.accept_seconds)
+    load = accepted(server, seconds=plan.accept_seconds)
     spent = cpu_seconds_of(server.pid) - before
     return Round(load=load, cpu_us=spent / load.requests * 1e6)
 
 
-def _accepted(
+def accepted(
     server: Child, *, count: int = 10_000_000, seconds: float = 300.0, rate: float = 0.0
 ) -> LoadResult:
     """Post events; a figure counts only if every one of them was accepted."""
@@ -127,13 +128,13 @@ def _while_sending(folder: Path, plan: Plan) -> list[Figure]:
     product = Installation(folder / "product", port)
     stub = Child("stub", bench_module("stub", "--port", port), folder, port=port)
     with product.server() as server:
-        backlog = _accepted(server, count=plan.send_messages)
+        backlog = accepted(server, count=plan.send_messages)
     with stub, product.server(worker=True) as server:
         _wait_until_sending(port, server)
         start = _sent(port)
-        closed = _accepted(server, seconds=plan.accept_seconds)
+        closed = accepted(server, seconds=plan.accept_seconds)
         middle = _sent(port)
-        paced = _accepted(server, seconds=plan.accept_seconds, rate=plan.paced_rate)
+        paced = accepted(server, seconds=plan.accept_seconds, rate=plan.paced_rate)
         end = _sent(port)
     left = backlog.requests + closed.requests + paced.requests - end
     print(f"  messages still to be sent when the paced round ended: {left:,}", file=sys.stderr)
@@ -171,7 +172,7 @@ def _memory(folder: Path, plan: Plan) -> list[Figure]:
     samples: list[tuple[int, Memory]] = []
     with Installation(folder, free_port()).server() as server:
         for turn in range(1, plan.memory_samples + 1):
-            _accepted(server, count=portion)
+            accepted(server, count=portion)
             samples.append((turn * portion, memory_of(server.pid)))
     resident = [(events / 1000, float(one.resident)) for events, one in samples]
     anonymous = [(events / 1000, float(one.anonymous)) for events, one in samples]

@@ -2,7 +2,6 @@
 
 import json
 import os
-import resource
 import subprocess
 import sys
 import time
@@ -16,6 +15,7 @@ from bench.child import ROOT, BenchFailed, Child, bench_module, free_port, own_e
 from bench.event import API_KEY, EVENT_PATH, TENANT, fresh_event
 from bench.figure import Figure
 from bench.plan import Plan
+from bench.proc import children_cpu_seconds
 from bench.product import tenant_document
 
 PREFIX = "ci360-twilio/"
@@ -119,9 +119,9 @@ def _pair(folder: Path, env: dict[str, str]) -> tuple[Spent, Spent]:
 
 def _run(script: Path, folder: Path, env: dict[str, str]) -> Spent:
     request = _request_file(folder)
-    before, began = _children_cpu(), time.perf_counter()
+    before, began = children_cpu_seconds(), time.perf_counter()
     done = _process([str(script), str(request)], folder, env)
-    wall, cpu = time.perf_counter() - began, _children_cpu() - before
+    wall, cpu = time.perf_counter() - began, children_cpu_seconds() - before
     if done.returncode:
         raise BenchFailed(f"{script.name} failed; its last lines:\n{_tail(done.stderr)}")
     return Spent(wall=wall * 1000, cpu=cpu * 1000)
@@ -145,12 +145,6 @@ def _request_file(folder: Path) -> Path:
     file = folder / "request.json"
     file.write_text(json.dumps(gateway_request(fresh_event().decode())))
     return file
-
-
-def _children_cpu() -> float:
-    """Return the processor time of the children that have ended; a stub still runs."""
-    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return usage.ru_utime + usage.ru_stime
 
 
 def _tail(text: str) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 TENANT = "bench0a1b2c3d4e5f6071829"
 API_KEY = "bench-key-of-no-worth"
 ACCOUNT = "AC" + "0123456789abcdef" * 2
+AUTH_TOKEN = "0123456789abcdef" * 2
 SENDER = "+19085550100"
 EVENT_PATH = "/ci360/events"
 MESSAGES_PATH = f"/2010-04-01/Accounts/{ACCOUNT}/Messages.json"
@@ -59,9 +60,7 @@ def fresh_event() -> bytes:
 
 def event_template(port: int) -> Template:
     """Return the template of ``POST /ci360/events`` with the tenant's key."""
-    return Template(
-        _post(EVENT_PATH, port, "text/plain", event_body(), f"x-api-key: {API_KEY}\r\n")
-    )
+    return Template(post(EVENT_PATH, port, "text/plain", event_body(), f"x-api-key: {API_KEY}\r\n"))
 
 
 class FormTemplate:
@@ -69,14 +68,15 @@ class FormTemplate:
 
     def __init__(self, port: int) -> None:
         form = b"To=%2B12015550100&From=%2B19085550100&Body=Hello+Robin%2C+see+you+tomorrow"
-        self._request = _post(MESSAGES_PATH, port, "application/x-www-form-urlencoded", form)
+        self._request = post(MESSAGES_PATH, port, "application/x-www-form-urlencoded", form)
 
     def fill(self, number: int) -> bytes:  # noqa: ARG002 - the shape of a template
         """Return the request."""
         return self._request
 
 
-def _post(path: str, port: int, kind: str, body: bytes, headers: str = "") -> bytes:
+def post(path: str, port: int, kind: str, body: bytes, headers: str = "") -> bytes:
+    """Render a request; ``headers`` are whole lines."""
     head = (
         f"POST {path} HTTP/1.1\r\nhost: 127.0.0.1:{port}\r\nuser-agent: bench\r\n"
         f"content-type: {kind}\r\n{headers}content-length: {len(body)}\r\n\r\n"

@@ -43,11 +43,11 @@ class Figure(msgspec.Struct, frozen=True, kw_only=True):
         """Write the row of the table."""
         low, high = self.spread
         ratio = self.ratio
-        words = f"{low:.0%} - {high:.0%}" if self.reference else f"{_short(low)} - {_short(high)}"
+        words = f"{low:.0%} - {high:.0%}" if self.reference else f"{short(low)} - {short(high)}"
         return (
             self.name,
-            f"{_short(median(self.product))} {self.unit}",
-            f"{_short(median(self.reference))} {self.unit}" if self.reference else "",
+            f"{short(median(self.product))} {self.unit}",
+            f"{short(median(self.reference))} {self.unit}" if self.reference else "",
             f"{ratio:.1%}" if ratio is not None else "",
             words if len(self.product) > 1 else "",
             self.goal,
@@ -65,8 +65,12 @@ class Figure(msgspec.Struct, frozen=True, kw_only=True):
 
 def table(figures: Sequence[Figure]) -> str:
     """Set the figures in columns."""
-    rows = [_COLUMNS, *(figure.cells() for figure in figures)]
-    widths = [max(len(row[at]) for row in rows) for at in range(len(_COLUMNS))]
+    return align([_COLUMNS, *(figure.cells() for figure in figures)])
+
+
+def align(rows: Sequence[Sequence[str]]) -> str:
+    """Set rows in columns, with a line below the first."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
         for row in rows
@@ -75,7 +79,7 @@ def table(figures: Sequence[Figure]) -> str:
     return "\n".join(line.rstrip() for line in lines)
 
 
-def _short(value: float) -> str:
+def short(value: float) -> str:
     """Write a number with three or so digits that mean something."""
     if abs(value) >= 100:
         return f"{value:,.0f}"

@@ -14,7 +14,9 @@ import sys
 import time
 from array import array
 from collections import Counter
+from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 from typing import Protocol
 
 import msgspec
@@ -52,6 +54,21 @@ class Renders(Protocol):
 
     def fill(self, number: int) -> bytes:
         """Return request ``number``."""
+
+
+class Recorded:
+    """Requests that were rendered beforehand, each to be sent once."""
+
+    def __init__(self, file: Path) -> None:
+        self._requests = msgspec.msgpack.decode(file.read_bytes(), type=list[bytes])
+
+    def __len__(self) -> int:
+        """Tell how many there are."""
+        return len(self._requests)
+
+    def fill(self, number: int) -> bytes:
+        """Return request ``number``, counted from 1."""
+        return self._requests[number - 1]
 
 
 class Latencies:
@@ -223,19 +240,22 @@ def measure(
     count: int = 10_000_000,
     seconds: float = 300.0,
     rate: float = 0.0,
+    recorded: Path | None = None,
 ) -> LoadResult:
     """Run the generator as a process of its own and return what it saw.
 
     It ends at ``count`` requests or after ``seconds``, whichever comes first. ``rate`` paces it, in
-    requests per second over all connections; 0 is a closed loop.
+    requests per second over all connections; 0 is a closed loop. ``recorded`` is a file of requests,
+    as :func:`record` writes it: then each of these is sent once.
 
     Raises:
         BenchFailed: it could not do its work.
     """
     arguments = ("--port", port, "--kind", kind, "--connections", connections)
     bounds = ("--count", count, "--seconds", seconds, "--rate", rate)
+    given = () if recorded is None else ("--recorded", recorded)
     done = subprocess.run(
-        bench_module("load", *arguments, *bounds),
+        bench_module("load", *arguments, *bounds, *given),
         cwd=ROOT,
         env=own_environment(ROOT),
         capture_output=True,
@@ -247,6 +267,11 @@ def measure(
     return msgspec.json.decode(done.stdout, type=LoadResult)
 
 
+def record(requests: Sequence[bytes], file: Path) -> None:
+    """Write requests for :func:`measure` to send."""
+    file.write_bytes(msgspec.msgpack.encode(requests))
+
+
 def main() -> None:
     """Run, and print the result as JSON."""
     parser = argparse.ArgumentParser(prog="bench.load", description=__doc__)
@@ -256,12 +281,22 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=10_000_000)
     parser.add_argument("--seconds", type=float, default=10.0)
     parser.add_argument("--rate", type=float, default=0.0)
+    parser.add_argument("--recorded", type=Path)
     options = parser.parse_args()
-    form = options.kind == "form"
-    template: Renders = FormTemplate(options.port) if form else event_template(options.port)
+    template = _template(options)
     gc.disable()  # the run is short and makes no cycles worth collecting
     result = uvloop.run(drive(template, options))
     sys.stdout.write(msgspec.json.encode(result).decode() + "\n")
+
+
+def _template(options: argparse.Namespace) -> Renders:
+    if options.recorded:
+        recorded = Recorded(options.recorded)
+        options.count = min(options.count, len(recorded))
+        return recorded
+    if options.kind == "form":
+        return FormTemplate(options.port)
+    return event_template(options.port)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,12 @@ class Plan:
     send_rounds: int = 3
     send_messages: int = 10_000
     cold_runs: int = 15
+    callback_rounds: int = 3
+    callback_messages: int = 6_000
+    ledger_sizes: tuple[int, ...] = (10_000, 100_000, 1_000_000)
+    trace_runs: int = 15
+    chaos_rounds: int = 3
+    chaos_messages: int = 10_000
     imports: bool = False
 
 
@@ -30,5 +36,11 @@ def quick_plan(*, imports: bool) -> Plan:
         send_rounds=1,
         send_messages=2_500,
         cold_runs=5,
+        callback_rounds=2,
+        callback_messages=2_000,
+        ledger_sizes=(10_000, 100_000),
+        trace_runs=5,
+        chaos_rounds=1,
+        chaos_messages=2_000,
         imports=imports,
     )

@@ -1,6 +1,7 @@
 """Memory and processor time of a process and its descendants, as /proc tells them."""
 
 import os
+import resource
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,6 +27,12 @@ def memory_of(pid: int) -> Memory:
 def cpu_seconds_of(pid: int) -> float:
     """Add up the processor time, user and system, of a process and its living descendants."""
     return sum(_ticks(one) for one in family(pid)) / os.sysconf("SC_CLK_TCK")
+
+
+def children_cpu_seconds() -> float:
+    """Return the processor time of our children that have ended."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def family(pid: int) -> Iterator[int]:

@@ -9,11 +9,10 @@ import os
 import shlex
 import sqlite3
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 
 from bench.child import Child, free_port, own_environment
-from bench.event import ACCOUNT, API_KEY, MESSAGES_PATH, SENDER, TENANT
+from bench.event import ACCOUNT, API_KEY, AUTH_TOKEN, MESSAGES_PATH, SENDER, TENANT
 
 
 def command() -> list[str]:
@@ -30,7 +29,7 @@ def tenant_document(stub_port: int) -> dict[str, object]:
     return {
         "twilio_api_url": f"http://127.0.0.1:{stub_port}{MESSAGES_PATH}",
         "twilio_account_sid": ACCOUNT,
-        "twilio_auth_token": "0123456789abcdef" * 2,
+        "twilio_auth_token": AUTH_TOKEN,
         "default_sender": SENDER,
     }
 
@@ -38,7 +37,7 @@ def tenant_document(stub_port: int) -> dict[str, object]:
 class Installation:
     """One tenant and one ledger of its own in a folder of its own."""
 
-    def __init__(self, folder: Path, stub_port: int) -> None:
+    def __init__(self, folder: Path, stub_port: int, *, public_url: str = "") -> None:
         tenants = folder / "tenants"
         tenants.mkdir(parents=True)
         self.folder = folder
@@ -52,6 +51,7 @@ class Installation:
             "CI360_TWILIO_LEDGER": f"sqlite:///{self.ledger}",
             "CI360_TWILIO_TWILIO_HOSTS": f"127.0.0.1:{stub_port}",
             "CI360_TWILIO_CONNECTIONS": "100",
+            "CI360_TWILIO_PUBLIC_URL": public_url,
             "TMPDIR": str(folder),
         }
 
@@ -65,10 +65,14 @@ class Installation:
         """Return the worker alone."""
         return self._child("worker", [], None)
 
+    def environment(self) -> dict[str, str]:
+        """Return what its commands find set."""
+        return own_environment(self.folder, self._settings)
+
     def _child(self, verb: str, arguments: list[str], port: int | None) -> Child:
-        env: Mapping[str, str] = own_environment(self.folder, self._settings)
         whole = [*command(), verb, *arguments]
-        return Child(f"product-{verb}", whole, self.folder, port=port, env=env, cwd=self.folder)
+        name = f"product-{verb}"
+        return Child(name, whole, self.folder, port=port, env=self.environment(), cwd=self.folder)
 
 
 def row_bytes(ledger: Path) -> int | None:
