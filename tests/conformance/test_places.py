@@ -639,6 +639,30 @@ def test_unpaced_senders_do_not_wait_for_paced_ones(store: Store, entry: Make) -
     assert sorted(taken) == ["free0", "free1", "g0"]
 
 
+def test_a_crowd_that_leaves_one_queue_does_not_stop_another(store: Store, entry: Make) -> None:
+    """A pause covers all of the one: what waits in the other is taken meanwhile."""
+    store.insert_many([entry(f"x{n}", task="TSK_X") for n in range(150)])
+    store.insert_many([entry(f"b{n}", sender=OTHER_SENDER) for n in range(2)])
+    while store.summary(at(0)).due:
+        claim(store, 0, rate_of=one_per_second)
+    store.pause(paused(Scope.TASK, "TSK_X"))
+    assert guids(claim(store, 1, limit=1, rate_of=one_per_second).entries) == ["b1"]
+
+
+def test_a_crowd_that_leaves_one_place_does_not_stop_another(store: Store, entry: Make) -> None:
+    """Two pauses are lifted; what another covers of the one does not keep the other's back."""
+    store.insert_many([entry(f"a{n}", task="TSK_A") for n in range(150)])
+    store.insert_many([entry("b", task="TSK_B")])
+    first, second = paused(Scope.TASK, "TSK_A"), paused(Scope.TASK, "TSK_B")
+    for pause in (first, second):
+        store.pause(pause)
+    while store.summary(at(1)).due:
+        claim(store, 1)
+    store.pause(paused(Scope.TASK, "TSK_A", cause=Cause.LIMIT))
+    assert store.resume([first.name, second.name]) == 2
+    assert guids(claim(store, 2, limit=1).entries) == ["b"]
+
+
 def test_what_waited_for_a_sender_that_is_no_longer_paced_is_taken_at_once(
     store: Store, entry: Make
 ) -> None:
