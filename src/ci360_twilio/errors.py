@@ -7,6 +7,7 @@
     ├── NotKnown                       the ledger has nothing of what was asked for
     ├── BeforeSending                  no byte has left for Twilio
     │   ├── NotJson                    400  the body is not one JSON object
+    │   ├── NotReadable                400  the body of a webhook is neither a form nor JSON
     │   ├── BadTenantId                400
     │   ├── NoCredential               401
     │   ├── Forbidden                  403  wrong credential, or unknown tenant
@@ -17,10 +18,12 @@
     │   ├── TenantBroken               503  the document is there and wrong
     │   └── LedgerUnavailable          503  nothing can be written just now
     │       └── LedgerUnusable              and waiting will not help
-    └── SendFailed                     one attempt to send did not make a message
-        ├── NotReached                      nothing was made: a retry is safe
-        ├── TwilioRefused                   Twilio answered with an error
-        └── AnswerLost                      a message may or may not exist
+    ├── SendFailed                     one attempt to send did not make a message
+    │   ├── NotReached                      nothing was made: a retry is safe
+    │   ├── TwilioRefused                   Twilio answered with an error
+    │   └── AnswerLost                      a message may or may not exist
+    ├── Ci360Failed                    CI360 did not do what it was asked for
+    └── AddressRefused                 an address that was handed out may not be called
 
 Messages never hold a phone number, a text or a credential: they are logged and answered as they are.
 """
@@ -56,6 +59,19 @@ class Failure(StrEnum):
     """A message may or may not have been made."""
     WEBHOOK = "webhook"
     """Twilio could not reach our webhook; the message is not concerned."""
+
+
+class Trouble(StrEnum):
+    """Why CI360 did not do something, as far as what follows from it."""
+
+    AWAY = "away"
+    """It could not be reached, or was not well; whether it heard of it is not known."""
+    THROTTLED = "throttled"
+    """It wants to hear less for a while; it says so with a 403, too."""
+    DENIED = "denied"
+    """It does not take the token."""
+    REFUSED = "refused"
+    """It does not take what was sent."""
 
 
 class Issue(str):
@@ -106,6 +122,12 @@ class NotJson(BeforeSending):
     """The body is not exactly one JSON object."""
 
     code, http_status = "not_json", 400
+
+
+class NotReadable(BeforeSending):
+    """The body of a webhook is not what Twilio posts."""
+
+    code, http_status = "malformed", 400
 
 
 class BadTenantId(BeforeSending):
@@ -214,3 +236,34 @@ class AnswerLost(SendFailed):
 
     code = "answer_lost"
     failure = Failure.AMBIGUOUS
+
+
+class Ci360Failed(ConnectorError):
+    """CI360 did not acknowledge something; ``trouble`` says what follows from that.
+
+    ``said`` is what CI360 wrote: for the ledger and for people, never for a log line.
+    ``retry_after`` is what it asked for, in seconds.
+    """
+
+    code = "ci360_failed"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        trouble: Trouble,
+        reason: str,
+        said: str = "",
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.trouble = trouble
+        self.reason = reason
+        self.said = said
+        self.retry_after = retry_after
+
+
+class AddressRefused(ConnectorError):
+    """An address that somebody handed out is none that may be called; it is never shown."""
+
+    code = "address_refused"

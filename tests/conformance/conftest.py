@@ -9,11 +9,14 @@ from typing import Any, Protocol
 
 import pytest
 
+from ci360_twilio.core.consent import EVERY_SENDER, Evidence, Sign, Source, Subject, person_of
 from ci360_twilio.core.entry import Entry, Status, key_of
 from ci360_twilio.core.event import Origin
+from ci360_twilio.core.inbound import Heard, Inbound, inbound_key
 from ci360_twilio.core.message import Message
+from ci360_twilio.core.report import Outcome
 from ci360_twilio.core.tenant import TenantId
-from ci360_twilio.ports import Store
+from ci360_twilio.ports import Hearing, Store
 from ci360_twilio.stores.memory import MemoryStore
 from ci360_twilio.stores.sqlite import SqliteStore
 
@@ -125,5 +128,51 @@ def entry() -> Callable[..., Entry]:
         tenant_id = TenantId(tenant)
         key = key_of(tenant_id, guid)
         return Entry(key=key, tenant_id=tenant_id, guid=guid, **members | changes)
+
+    return make
+
+
+@pytest.fixture
+def hearing() -> Callable[..., Hearing]:
+    """Give a function that makes a hearing: what the recipient of an ``entry`` wrote to its sender.
+
+    It takes the message's SID; with a ``sign`` the text is evidence, for a group of senders where
+    one is told. Besides members of an inbound message it takes the tenant, the customer's address,
+    ours (``to``), the text (``body``), and when Twilio says that it was made (``dated_at``). All
+    that can be told of it is told.
+    """
+    now = datetime(2026, 3, 2, 9, 30, tzinfo=UTC)
+
+    def make(
+        sid: str = "SM1",
+        sign: Sign | None = None,
+        *,
+        tenant: str = "demo",
+        customer: str = "+12015550101",
+        to: str = "+15005550006",
+        body: str = "",
+        group: str = EVERY_SENDER,
+        dated_at: datetime | None = None,
+        **changes: Any,
+    ) -> Hearing:
+        tenant_id = TenantId(tenant)
+        members: dict[str, Any] = {
+            "heard_at": now,
+            "purge_at": now + timedelta(days=90),
+            "tells": (Outcome.REPLY, Outcome.OPT_OUT, Outcome.OPT_IN),
+        }
+        inbound = Inbound(
+            key=inbound_key(tenant_id, sid),
+            tenant_id=tenant_id,
+            heard=Heard(sid=sid, sender=customer, to=to, body=body, dated_at=dated_at),
+            **members | changes,
+        )
+        subject = Subject(tenant_id, person_of(customer), group)
+        if sign is None:
+            return Hearing(inbound, subject)
+        evidence = Evidence(
+            sign=sign, source=Source.TEXT, heard_at=inbound.heard_at, dated_at=dated_at, sid=sid
+        )
+        return Hearing(inbound, subject, evidence)
 
     return make

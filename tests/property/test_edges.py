@@ -27,7 +27,9 @@ from ci360_twilio.edge.aws import parse_invocation
 from ci360_twilio.edge.http import EVENTS, Request, Response, Routes
 from ci360_twilio.errors import TenantUnknown
 from ci360_twilio.flow.accept import Acceptance
-from ci360_twilio.flow.settle import STATUS, Settlement
+from ci360_twilio.flow.addresses import STATUS
+from ci360_twilio.flow.settle import Settlement
+from ci360_twilio.flow.webhook import Doorkeeper
 from ci360_twilio.logs import Log
 from ci360_twilio.stores.memory import MemoryStore
 from ci360_twilio.twin.events import outbound_event
@@ -361,9 +363,8 @@ class Door:
         )
         self.store.insert_many([self.entry])
         tenants = Register()
-        settlement = Settlement(
-            self.store, self.store, tenants, lambda: NOW, log, public_url=PUBLIC
-        )
+        doorkeeper = Doorkeeper(tenants, public_url=PUBLIC)
+        settlement = Settlement(self.store, self.store, doorkeeper, lambda: NOW, log)
         acceptance = Acceptance(self.store, tenants, lambda: NOW, log)
         self.routes = Routes(acceptance, self.store, log, settlement=settlement)
 

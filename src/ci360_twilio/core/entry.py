@@ -1,8 +1,8 @@
 """The life of a message: :class:`Entry`, the facts that change it, and the one table that says how.
 
-An entry is one document. Its history and, later, the reports it owes are part of it, so that a
-store needs no transaction over several rows: it reads an entry, applies :func:`advance`, and writes
-the result if nobody wrote in between.
+An entry is one document. Its history and the reports that it owes are part of it, so that a store
+needs no transaction over several rows: it reads an entry, applies :func:`advance`, and writes the
+result if nobody wrote in between.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import msgspec
 from ci360_twilio.core.event import Origin
 from ci360_twilio.core.message import Message
 from ci360_twilio.core.receipt import RANKS, Receipt
+from ci360_twilio.core.report import Outcome, Report, owe
 from ci360_twilio.core.tenant import TenantId
 
 Key = NewType("Key", str)
@@ -86,7 +87,7 @@ class Kind(StrEnum):
     PLACED = "placed"
     """It waits in a place: behind a pause, or in its sender's queue."""
     SUPPRESSED = "suppressed"
-    """A limit keeps it from being sent."""
+    """A limit, or the recipient's wish, keeps it from being sent."""
     LOOKED = "looked"
     """Twilio is about to be asked what became of it."""
     DISOWNED = "disowned"
@@ -145,12 +146,17 @@ TRANSITIONS: Mapping[tuple[Status, Kind], Status | None] = {
     (S.HELD, K.MADE): S.SENT,
     # A message may turn up that Twilio was taken not to have made, that was given up, or in whose
     # place another's was found.
-    **{(status, K.MADE): S.SENT for status in (S.ACCEPTED, S.REFUSED, S.EXPIRED, S.CANCELED)},
+    **{
+        (status, K.MADE): S.SENT
+        for status in (S.ACCEPTED, S.REFUSED, S.EXPIRED, S.CANCELED, S.SUPPRESSED)
+    },
     **{(status, K.MADE): S.SENT for status in _AFTER_SID},
     **{(status, K.DISOWNED): S.UNKNOWN for status in (*_AFTER_SID, S.CANCELED)},
     # Waiting, looking, and what people do.
     (S.ACCEPTED, K.PLACED): S.ACCEPTED,
     (S.ACCEPTED, K.SUPPRESSED): S.SUPPRESSED,
+    # By the worker that would start it again, and so has not sent it.
+    (S.SENDING, K.SUPPRESSED): S.SUPPRESSED,
     (S.ACCEPTED, K.WITHDRAWN): S.CANCELED,
     (S.UNKNOWN, K.LOOKED): S.UNKNOWN,
     (S.SENT, K.LOOKED): S.SENT,
@@ -232,6 +238,18 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     replay_of: Key | None = None
     """The entry whose message this one sends again."""
     replayed_by: Key | None = None
+    consent_group: str | None = None
+    """The group of senders that its sender belongs to, where the tenant keeps consents by groups."""
+    via: str | None = None
+    """The sender that its Messaging Service has chosen, as far as Twilio told."""
+    made: str | None = None
+    """When Twilio made the message, by its own clock, as it writes dates."""
+    carrier_done: str | None = None
+    """When the carrier was done with it, ``YYMMDDhhmm``; in which zone, nobody says."""
+    tells: tuple[Outcome, ...] = ()
+    """What of it CI360 is told, as the tenant wished when it was accepted."""
+    reports: tuple[Report, ...] = ()
+    """What CI360 is to be told of it, and has been; oldest first."""
     history: tuple[Step, ...] = ()
     history_dropped: int = 0
     """Steps left out of the middle of the history, so that it stays short."""
@@ -295,9 +313,39 @@ def advance(entry: Entry, fact: Fact) -> Entry | None:
     if target is not entry.status or fact.kind in _RETOLD:
         changes |= _remembered(entry, _step(fact, target))
     changed = msgspec.structs.replace(entry, **changes)
+    if target is not entry.status:
+        changed = owing(changed, fact.at)
     if fact.kind is K.MADE and fact.receipt is not None:
         return _ended(changed, fact, fact.receipt)
     return changed
+
+
+_OUTCOMES: Mapping[Status, Outcome] = {
+    status: Outcome(status.value) for status in Status if status.value in {*Outcome}
+}
+
+
+def owing(entry: Entry, at: datetime, outcome: Outcome | None = None) -> Entry:
+    """Give an entry that owes CI360 the report of an outcome, if that is told at all.
+
+    Args:
+        entry: as it is since ``at``.
+        at: when the outcome came about.
+        outcome: of its status, unless told.
+    """
+    outcome = outcome or _OUTCOMES.get(entry.status)
+    if outcome is None or outcome not in entry.tells:
+        return entry
+    reports = owe(
+        entry.reports,
+        entry.key,
+        outcome,
+        at,
+        sid=entry.sid,
+        reason=entry.reason,
+        error_code=entry.error_code,
+    )
+    return msgspec.structs.replace(entry, reports=reports)
 
 
 def _ended(made: Entry, fact: Fact, receipt: Receipt) -> Entry:
@@ -322,8 +370,9 @@ def _counts(entry: Entry, fact: Fact) -> bool:
     if kind is K.EXPIRED:
         return entry.deadline <= fact.at and (lease is None or lease.until <= fact.at)
     if kind is K.PLACED:
-        own = lease is not None and fact.lease is not None and lease.token == fact.lease.token
-        return own or lease is None or lease.until <= fact.at
+        return _is_under(lease, fact) or lease is None or lease.until <= fact.at
+    if kind is K.SUPPRESSED and entry.status is S.SENDING:
+        return _is_under(lease, fact) and lease is not None and fact.at < lease.until
     if kind is K.MADE:
         return _may_be_made(entry, fact)
     if kind is K.DISOWNED:
@@ -331,7 +380,7 @@ def _counts(entry: Entry, fact: Fact) -> bool:
     if kind is K.LINKED:
         return entry.replayed_by is None
     if kind in _UNDER_LEASE:
-        if lease is None or fact.lease is None or lease.token != fact.lease.token:
+        if lease is None or not _is_under(lease, fact):
             return False
         if kind is K.STARTED and fact.at >= entry.deadline:
             return False
@@ -341,6 +390,11 @@ def _counts(entry: Entry, fact: Fact) -> bool:
         known = Receipt(sid=fact.receipt.sid, status=entry.provider_status or "")
         return same and fact.receipt.rank > known.rank
     return True
+
+
+def _is_under(lease: Lease | None, fact: Fact) -> bool:
+    """Tell whether a fact comes from the very attempt that a lease is for."""
+    return lease is not None and fact.lease is not None and lease.token == fact.lease.token
 
 
 def _may_be_made(entry: Entry, fact: Fact) -> bool:
@@ -371,6 +425,7 @@ def _changes(entry: Entry, fact: Fact, target: Status) -> dict[str, object]:
         changes |= {"lost_at": fact.at, "due_at": fact.at + FIRST_LOOK, "looks": 0}
     if kind is K.DISOWNED:
         changes |= {"sid": None, "provider_status": None, "error_code": None, "guessed": False}
+        changes |= {"via": None, "made": None, "carrier_done": None}
         changes["lost_at"] = entry.lost_at or fact.at
     if kind is K.MADE:
         changes |= {"guessed": fact.guessed, "due_at": fact.at + FIRST_FETCH, "looks": 0}
@@ -383,16 +438,26 @@ def _changes(entry: Entry, fact: Fact, target: Status) -> dict[str, object]:
     elif kind is not K.PROGRESSED:
         changes |= {"reason": _reason(fact)}
     if fact.receipt is not None:
-        changes |= {
-            "sid": fact.receipt.sid,
-            "provider_status": fact.receipt.status,
-            "error_code": fact.receipt.error_code,
-        }
+        changes |= _told(entry, fact.receipt)
     elif fact.error_code is not None:
         changes["error_code"] = fact.error_code
     if target not in UNFINISHED:
         changes["lease"] = None
     return changes
+
+
+def _told(entry: Entry, receipt: Receipt) -> dict[str, object]:
+    """Give what a receipt changes; what it does not say stays as it was known."""
+    chosen = receipt.sender if entry.message and entry.message.is_service else None
+    same = entry.sid == receipt.sid
+    return {
+        "sid": receipt.sid,
+        "provider_status": receipt.status,
+        "error_code": receipt.error_code,
+        "via": chosen or (entry.via if same else None),
+        "made": receipt.made or (entry.made if same else None),
+        "carrier_done": receipt.carrier_done or (entry.carrier_done if same else None),
+    }
 
 
 def _started(entry: Entry, fact: Fact) -> dict[str, object]:

@@ -10,14 +10,13 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
+from datetime import datetime
 from typing import Any
 
 import msgspec
 
 from ci360_twilio.core.message import Message
-from ci360_twilio.core.receipt import Receipt, parse_resource
+from ci360_twilio.core.receipt import Receipt, moment_of, parse_resource
 from ci360_twilio.core.segments import smart_encode
 
 
@@ -60,7 +59,7 @@ def parse_listed(resource: Mapping[str, Any]) -> Listed | None:
         service=_text(resource.get("messaging_service_sid")) or None,
         body=_text(resource.get("body")),
         media=_number(resource.get("num_media")),
-        created_at=_moment(resource.get("date_created")),
+        created_at=moment_of(resource.get("date_created")),
         outbound=(_text(resource.get("direction")) or "outbound").startswith("outbound"),
     )
 
@@ -145,17 +144,3 @@ def _number(value: object) -> int | None:
     if isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) < 8:
         value = int(value)
     return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
-
-
-_LONGEST_DATE = 100
-
-
-def _moment(value: object) -> datetime | None:
-    """Read a date of RFC 2822; one without a zone is in UTC."""
-    if not isinstance(value, str) or len(value) > _LONGEST_DATE:
-        return None
-    try:
-        moment = parsedate_to_datetime(value)
-        return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
-    except (ValueError, OverflowError):
-        return None

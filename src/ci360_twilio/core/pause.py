@@ -1,7 +1,8 @@
 """What is not sent for now: a pause of everything, a tenant, a task, a sender or a country.
 
 A pause is set by a person, by a limit, by a configuration error or by a restore; it lasts until it
-is lifted, over restarts. What it covers stays ``accepted`` and expires in its time.
+is lifted, over restarts. What it covers stays ``accepted`` and expires in its time. A pause of
+*reports* keeps no message from being sent: it keeps CI360 from being told of them.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ class Scope(StrEnum):
     TASK = "task"
     SENDER = "sender"
     COUNTRY = "country"
+    REPORTS = "reports"
+    """What CI360 is told of a tenant's messages; never the messages."""
 
 
 class Cause(StrEnum):
@@ -79,10 +82,14 @@ class Pause(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     @property
     def needs_entry(self) -> bool:
         """Whether it is probed by one real message; else by asking Twilio for the account."""
-        return self.cause is Cause.CONFIG and not self.by_account
+        return (
+            self.cause is Cause.CONFIG and not self.by_account and self.scope is not Scope.REPORTS
+        )
 
     def covers(self, entry: Entry) -> bool:
         """Tell whether an entry may not be sent while the pause lasts."""
+        if self.scope is Scope.REPORTS:
+            return False
         if self.tenant_id is not None and self.tenant_id != entry.tenant_id:
             return False
         if self.scope is Scope.TASK:
@@ -92,6 +99,10 @@ class Pause(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
         if self.scope is Scope.COUNTRY:
             return entry.message is not None and country_of(entry.message.to) == self.value
         return True
+
+    def silences(self, tenant_id: TenantId) -> bool:
+        """Tell whether CI360 is told nothing of a tenant while the pause lasts."""
+        return self.scope is Scope.REPORTS and self.tenant_id in (None, tenant_id)
 
     def probe_is_due(self, now: datetime) -> bool:
         """Tell whether it is time to try again."""

@@ -44,15 +44,19 @@ REASON_WORDS: Mapping[str, str] = {
     "invalid_media_url": "A media address is none.",
     "invalid_recipient": "The recipient is not a possible telephone number.",
     "invalid_sender": "The sender is none that Twilio knows.",
+    "job_failed": "CI360 could not do the job.",
     "lease_ended": "The worker that was sending it has not been heard of again.",
     "list_too_long": "Twilio lists more messages to the recipient than are looked through.",
     "merge_tag": "A merge tag was not filled in: the customer has no such attribute.",
     "no_message": "The entry holds no message.",
     "no_recipient": "Neither the creative nor the task names a recipient.",
     "no_sender": "No sender is named, and there is no default sender.",
+    "no_identity": "The event named no customer that CI360 could be told of.",
     "not_answered": "Twilio could not be asked about it in twice the time allowed.",
     "not_found": "Nothing was found of it at Twilio in the time allowed, which does not prove that it was not sent.",
     "not_in_numbering_plan": "The recipient is not a valid number of its country.",
+    "opted_out": "The recipient has opted out.",
+    "not_set_up": "The tenant's document names no CI360.",
     "older_than_restore": "The event is older than the ledger's restore and may have been sent before.",
     "paused": "Somebody has paused it.",
     "proxy": "The proxy did not let the request through.",
@@ -77,6 +81,7 @@ REASON_WORDS: Mapping[str, str] = {
     "too_many_media": "There are more media than a message takes.",
     "unexpected_error": "Something unforeseen happened while sending; the log names it.",
     "unknown_directive": "The creative holds a directive that is not known.",
+    "unmatched": "Nobody knows who wrote: no message was sent to that number from the one it was written to.",
     "unreadable_answer": "Twilio's answer could not be understood.",
     "withdrawn": "Somebody took it back before it was sent.",
     "worker_stopped": "The worker was stopped before its turn came.",
@@ -84,9 +89,15 @@ REASON_WORDS: Mapping[str, str] = {
 
 
 def reason_words(reason: str) -> str:
-    """Say what a reason means; Twilio's codes are ``twilio_<code>``, its bare statuses ``twilio_http_<status>``."""
+    """Say what a reason means.
+
+    Twilio's codes are ``twilio_<code>``, its bare statuses ``twilio_http_<status>``, CI360's
+    ``ci360_http_<status>``.
+    """
     if reason in REASON_WORDS:
         return REASON_WORDS[reason]
+    if reason.startswith("ci360_http_"):
+        return f"CI360 answered {reason.removeprefix('ci360_http_')}."
     number = reason.removeprefix("twilio_")
     if number.isdecimal():
         return f"{explain(int(number)).meaning} (Twilio's error {number})"

@@ -6,7 +6,10 @@ message status; callbacks come late, twice and out of order, so every status has
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
@@ -56,6 +59,12 @@ class Receipt(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     status: str
     """Twilio's word; one we do not know has the lowest rank."""
     error_code: int | None = None
+    sender: str | None = None
+    """Who sent it, where Twilio says so: whom a Messaging Service has chosen."""
+    made: str | None = None
+    """When Twilio made it, by its clock, as it writes dates; see :func:`moment_of`."""
+    carrier_done: str | None = None
+    """When the carrier was done with it: ``RawDlrDoneDate``, ``YYMMDDhhmm`` without a zone."""
 
     @property
     def rank(self) -> int:
@@ -69,9 +78,15 @@ def parse_resource(resource: Mapping[str, Any]) -> Receipt | None:
     A status that is no word counts as ``accepted``: the message exists, and that is what matters.
     """
     sid, status, code = (resource.get(name) for name in ("sid", "status", "error_code"))
-    if not _is_sid(sid):
+    if not is_sid(sid):
         return None
-    return Receipt(sid=sid, status=_word(status) or "accepted", error_code=_code(code))
+    return Receipt(
+        sid=sid,
+        status=_word(status) or "accepted",
+        error_code=_code(code),
+        sender=_short(resource.get("from")),
+        made=_short(resource.get("date_created")),
+    )
 
 
 def parse_callback(form: Mapping[str, str]) -> Receipt | None:
@@ -82,19 +97,40 @@ def parse_callback(form: Mapping[str, str]) -> Receipt | None:
     sid = form.get("MessageSid") or form.get("SmsSid")
     status = _word(form.get("MessageStatus") or form.get("SmsStatus"))
     code = form.get("ErrorCode", "")
-    if not _is_sid(sid) or status is None:
+    if not is_sid(sid) or status is None:
         return None
     is_number = code.isascii() and code.isdecimal() and len(code) < _LONGEST
-    return Receipt(sid=sid, status=status, error_code=_code(int(code)) if is_number else None)
+    done = form.get("RawDlrDoneDate", "")
+    return Receipt(
+        sid=sid,
+        status=status,
+        error_code=_code(int(code)) if is_number else None,
+        sender=_short(form.get("From")),
+        carrier_done=done if _DONE.fullmatch(done) else None,
+    )
+
+
+def moment_of(date: object) -> datetime | None:
+    """Read a date of RFC 2822, as Twilio writes them; one without a zone is in UTC."""
+    if not isinstance(date, str) or len(date) > _LONGEST_DATE:
+        return None
+    try:
+        moment = parsedate_to_datetime(date)
+        return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
+        return None
 
 
 _LONGEST = 64
 """Characters of a SID or a status; Twilio's have 34 and 19."""
 _LARGEST_CODE = 9_999_999
 """Twilio's codes have five digits."""
+_LONGEST_DATE = 100
+_DONE = re.compile(r"[0-9]{6,14}")
 
 
-def _is_sid(value: object) -> TypeIs[str]:
+def is_sid(value: object) -> TypeIs[str]:
+    """Tell whether a value may be the SID of a message."""
     return isinstance(value, str) and len(value) <= _LONGEST and value.isascii() and value.isalnum()
 
 
@@ -103,6 +139,11 @@ def _word(value: object) -> str | None:
     if not isinstance(value, str) or len(value) > _LONGEST:
         return None
     return value.lower() if value.isascii() and value.isidentifier() else None
+
+
+def _short(value: object) -> str | None:
+    """Give a text that is neither empty nor longer than what Twilio writes there."""
+    return value if isinstance(value, str) and 0 < len(value) <= _LONGEST_DATE else None
 
 
 def _code(value: object) -> int | None:

@@ -73,6 +73,8 @@ def again(entry: Entry, *, now: datetime, ttl: timedelta, step: str, reason: str
         message=entry.message,
         origin=entry.origin,
         bulk=entry.bulk,
+        consent_group=entry.consent_group,
+        tells=entry.tells,
         replay_of=entry.key,
         history=(Step(at=now, step=step, decision=Status.ACCEPTED.value, reason=reason),),
     )

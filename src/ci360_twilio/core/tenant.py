@@ -9,8 +9,10 @@ from urllib.parse import urlsplit
 import msgspec
 import phonenumbers
 
+from ci360_twilio.core.ci360 import Ci360, Ci360Document, parse_ci360
 from ci360_twilio.core.e164 import PUNCTUATION
 from ci360_twilio.core.pace import Rate
+from ci360_twilio.core.report import Outcome
 from ci360_twilio.errors import BadTenantId, Issue, TenantBroken
 
 TenantId = NewType("TenantId", str)
@@ -19,6 +21,7 @@ RECIPIENT_LIMIT = 20
 """Messages to one recipient in a day, where the tenant does not say: it ends loops of replies."""
 
 _TENANT_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_GROUP = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _ACCOUNT = re.compile(r"AC[0-9A-Za-z]{1,64}")
 _MESSAGES = re.compile(r"/2010-04-01/Accounts/(?P<account>[0-9A-Za-z]+)/Messages(?:\.json)?")
 _TWILIO_HOST = re.compile(r"(?:[a-z0-9-]+\.)+twilio\.com", re.IGNORECASE | re.ASCII)
@@ -55,7 +58,7 @@ class Jwt(msgspec.Struct, frozen=True, kw_only=True):
     require_exp: bool = True
 
 
-class _Document(msgspec.Struct, frozen=True, kw_only=True):
+class _Document(Ci360Document, frozen=True, kw_only=True):
     """The document as it is written; unknown keys belong to later versions."""
 
     twilio_api_url: str
@@ -79,6 +82,8 @@ class _Document(msgspec.Struct, frozen=True, kw_only=True):
     basic: Basic | None = None
     bearer_tokens: tuple[str, ...] | None = None
     jwt: Jwt | None = None
+    opt_out_words: tuple[str, ...] | None = None
+    consent_groups: dict[str, tuple[str, ...]] | None = None
 
 
 class Tenant(msgspec.Struct, frozen=True, kw_only=True):
@@ -115,6 +120,22 @@ class Tenant(msgspec.Struct, frozen=True, kw_only=True):
     basic: Basic | None = None
     bearer_tokens: tuple[str, ...] = ()
     jwt: Jwt | None = None
+    ci360: Ci360 | None = None
+    """How outcomes reach CI360; they do not where there is none."""
+    opt_out_words: tuple[str, ...] = ()
+    """Words of the tenant's own that a customer opts out by, besides Twilio's."""
+    consent_groups: dict[str, str] = {}
+    """The group of a sender, for which a customer's wish counts alone; else it counts for all."""
+
+    @property
+    def tells(self) -> tuple[Outcome, ...]:
+        """What of its messages CI360 is told."""
+        return self.ci360.tells if self.ci360 else ()
+
+    def group_of(self, *senders: str | None) -> str | None:
+        """Give the group of the first of these senders that is in one."""
+        groups = (self.consent_groups.get(sender) for sender in senders if sender)
+        return next((group for group in groups if group is not None), None)
 
     @property
     def has_credentials(self) -> bool:
@@ -122,13 +143,19 @@ class Tenant(msgspec.Struct, frozen=True, kw_only=True):
         return bool(self.api_keys or self.basic or self.bearer_tokens or self.jwt)
 
 
-def parse_tenant(document: bytes | str, tenant_id: TenantId, hosts: tuple[str, ...] = ()) -> Tenant:
+def parse_tenant(
+    document: bytes | str,
+    tenant_id: TenantId,
+    hosts: tuple[str, ...] = (),
+    ci360_hosts: tuple[str, ...] = (),
+) -> Tenant:
     """Read a tenant's document.
 
     Args:
         document: the JSON of the file or the secret. ``null`` and ``""`` are as if absent.
         tenant_id: whose document it is.
         hosts: hosts (with port) that may be called besides ``*.twilio.com``.
+        ci360_hosts: the same besides ``*.ci360.sas.com``.
 
     Raises:
         TenantBroken: it cannot be used; the issues name each field, never its value.
@@ -144,11 +171,18 @@ def parse_tenant(document: bytes | str, tenant_id: TenantId, hosts: tuple[str, .
         parsed = msgspec.convert(present, _Document)
     except msgspec.ValidationError as exc:
         raise _broken(_issue(exc)) from None
-    return _checked(parsed, tenant_id, hosts)
-
-
-def _checked(doc: _Document, tenant_id: TenantId, hosts: tuple[str, ...]) -> Tenant:
     issues: list[Issue] = []
+    ci360 = parse_ci360(parsed, tenant_id, ci360_hosts, issues)
+    return _checked(parsed, tenant_id, hosts, ci360, issues)
+
+
+def _checked(
+    doc: _Document,
+    tenant_id: TenantId,
+    hosts: tuple[str, ...],
+    ci360: Ci360 | None,
+    issues: list[Issue],
+) -> Tenant:
     if not _ACCOUNT.fullmatch(doc.twilio_account_sid):
         issues.append(Issue("twilio_account_sid", "must be AC and 32 hexadecimal digits"))
     if (doc.twilio_api_key_sid is None) != (doc.twilio_api_key_secret is None):
@@ -168,6 +202,9 @@ def _checked(doc: _Document, tenant_id: TenantId, hosts: tuple[str, ...]) -> Ten
     if doc.jwt is not None and not doc.jwt.key:
         issues.append(Issue("jwt.key", "is empty"))
     rates = _sender_rates(doc.sender_rates or {}, tenant_id, issues)
+    groups = _consent_groups(doc.consent_groups or {}, issues)
+    if not all(any(map(str.isalnum, word)) for word in doc.opt_out_words or ()):
+        issues.append(Issue("opt_out_words", "holds one without a letter or digit"))
     issues.extend(_limit_issues(doc))
     url = _messages_url(doc, hosts, issues)
     if issues:
@@ -194,7 +231,24 @@ def _checked(doc: _Document, tenant_id: TenantId, hosts: tuple[str, ...]) -> Ten
         basic=doc.basic,
         bearer_tokens=doc.bearer_tokens or (),
         jwt=doc.jwt,
+        ci360=ci360,
+        opt_out_words=doc.opt_out_words or (),
+        consent_groups=groups,
     )
+
+
+def _consent_groups(groups: dict[str, tuple[str, ...]], issues: list[Issue]) -> dict[str, str]:
+    """Give each sender its group."""
+    found: dict[str, str] = {}
+    for group, senders in groups.items():
+        spelled = [_spelled(sender) for sender in senders if sender.strip()]
+        if not _GROUP.fullmatch(group) or not spelled:
+            words = "takes names of 1 to 64 letters, digits, _ or -, each with its senders"
+            issues.append(Issue("consent_groups", words))
+        if found.keys() & set(spelled) or len(set(spelled)) < len(spelled):
+            issues.append(Issue("consent_groups", "names a sender twice"))
+        found |= dict.fromkeys(spelled, group)
+    return found
 
 
 def _sender_rates(

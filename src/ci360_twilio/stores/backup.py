@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -18,6 +18,14 @@ from ci360_twilio.errors import LedgerUnavailable, LedgerUnusable
 from ci360_twilio.stores.columns import columns_of
 from ci360_twilio.stores.sqlite import SqliteStore
 from ci360_twilio.stores.sqlite_file import APPLICATION_ID, SCHEMA, SqliteFile, is_busy, unavailable
+from ci360_twilio.stores.sqlite_wishes import (
+    consent_row,
+    decode_consent,
+    decode_inbound,
+    inbound_row,
+)
+
+T = TypeVar("T")
 
 
 class Findings(msgspec.Struct, frozen=True, kw_only=True):
@@ -107,7 +115,7 @@ def _swap_damaged(staged: Path, ledger: Path, kept: Path) -> None:
 
 
 def check(ledger: Path) -> Findings:
-    """Look through a whole ledger: the file's pages, its schema, and every entry in it.
+    """Look through a whole ledger: the file's pages, its schema, and every document in it.
 
     Raises:
         LedgerUnavailable: there is no such file, or it cannot be read.
@@ -136,6 +144,7 @@ def _look(ledger: Path, mode: str) -> Findings:
             entries, broken = _decode_all(db, version)
             if broken:
                 problems.append(f"{broken} entries cannot be read")
+            problems.extend(_customers(db) if version > 2 else ())
             tombstones = db.execute("SELECT count(*) FROM tombstones").fetchone()[0]
     except sqlite3.DatabaseError as exc:
         name = getattr(exc, "sqlite_errorname", "SQLITE_ERROR")
@@ -152,7 +161,9 @@ def _decode_all(db: sqlite3.Connection, version: int) -> tuple[int, int]:
     decode = msgspec.json.Decoder(Entry).decode
     entries = broken = 0
     newer = "recipient, correlation, place, lane, ends_at" if version > 1 else "NULL" + ", NULL" * 4
-    sql = f"SELECT guid, tenant, data, status, work, due_at, sid, {newer} FROM entries"  # noqa: S608
+    newest = "report_at, aside" if version > 2 else "NULL, NULL"
+    columns = f"guid, tenant, data, status, work, due_at, sid, {newer}, {newest}"
+    sql = f"SELECT {columns} FROM entries"  # noqa: S608 - the names are ours
     for guid, tenant, data, *repeated in db.execute(sql):
         entries += 1
         try:
@@ -169,25 +180,52 @@ def _is_repeated(
 ) -> bool:
     """Tell whether a row's columns say what its entry says.
 
-    A process of schema 1 writes the older ones only: of an entry that it changed the newer ones
-    may tell of what is no more, and of one that it made they tell nothing.
+    A process of an older schema writes the older ones only: of an entry that it changed the newer
+    ones may tell of what is no more, and of one that it made they tell nothing.
     """
     expected = columns_of(entry)
     if (status, work, due_at, sid) != expected[:4]:
         return False
     if version == 1:
         return True
-    recipient, correlation, *waits = newer
+    recipient, correlation, *waits, report_at, aside = newer
     known = entry.message.to if entry.message else None
-    waiting = [*expected[5:]] if expected.work in (Work.PACED, Work.PARKED, Work.FETCH) else []
+    waiting = [*expected[5:8]] if expected.work in (Work.PACED, Work.PARKED, Work.FETCH) else []
     return (
         recipient in (None, known)
         and expected.correlation in (None, correlation)
         and (not waiting or waits == waiting)
+        and (not entry.reports or (report_at, aside) == (expected.report_at, expected.aside))
     )
 
 
-_TABLES = ("entries", "tombstones", "state", "pauses", "budgets", "tallies", "audit")
+def _customers(db: sqlite3.Connection) -> Iterator[str]:
+    """Tell of rows of inbound messages and consents that cannot be read, or contradict themselves."""
+    inbound = "tenant, sid, customer, heard_at, purge_at, report_at, aside"
+    rows = db.execute(f"SELECT data, {inbound} FROM inbound")  # noqa: S608 - the names are ours
+    if broken := sum(not _says(inbound_row, decode_inbound, *row) for row in rows):
+        yield f"{broken} inbound messages cannot be read"
+    rows = db.execute("SELECT data, tenant, state, recipient, ask_at FROM consents")
+    if broken := sum(not _says(consent_row, decode_consent, *row) for row in rows):
+        yield f"{broken} consents cannot be read"
+
+
+def _says(
+    row_of: Callable[[T], tuple[Any, ...]],
+    decode: Callable[[bytes], T],
+    data: bytes,
+    *repeated: Any,
+) -> bool:
+    try:
+        return row_of(decode(data))[:-1] == repeated
+    except (msgspec.MsgspecError, UnicodeDecodeError, TypeError):
+        return False
+
+
+_TABLES = (
+    *("entries", "tombstones", "state", "pauses", "budgets", "tallies", "audit"),
+    *("inbound", "consents", "chores", "strays"),
+)
 _OUT_OF_REACH = ("SQLITE_CANTOPEN", "SQLITE_IOERR", "SQLITE_READONLY", "SQLITE_PERM")
 """Errors that say nothing of what the file holds."""
 _SUFFIXES = ("", "-wal", "-shm", "-journal")

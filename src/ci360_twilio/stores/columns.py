@@ -8,6 +8,7 @@ from typing import NamedTuple
 from ci360_twilio.core.due import Work, due
 from ci360_twilio.core.entry import Entry, Status
 from ci360_twilio.core.pause import Pause
+from ci360_twilio.core.report import Report, next_due
 
 DAY_MS = 86_400_000
 UNCOUNTED = (Status.REFUSED, Status.SUPPRESSED, Status.EXPIRED, Status.CANCELED)
@@ -28,6 +29,10 @@ class Columns(NamedTuple):
     """In its place: 0 where it is single, 1 where it belongs to an audience's file."""
     ends_at: int | None
     """Of what is paced its deadline, of what may be asked for the time of its deletion."""
+    report_at: int | None
+    """When the first report that it owes is due."""
+    aside: int | None
+    """How many of its reports were set aside, if any."""
 
 
 def columns_of(entry: Entry) -> Columns:
@@ -40,7 +45,24 @@ def columns_of(entry: Entry) -> Columns:
         ends = ms(entry.deadline)
     elif work is Work.FETCH:
         ends = ms(entry.purge_at)
-    return Columns(entry.status, work, ms(at), entry.sid, entry.correlation, place, lane, ends)
+    owed = (report_at(entry.reports), count_aside(entry.reports)) if entry.reports else _NOTHING
+    return Columns(
+        entry.status, work, ms(at), entry.sid, entry.correlation, place, lane, ends, *owed
+    )
+
+
+_NOTHING = (None, None)
+
+
+def report_at(reports: tuple[Report, ...]) -> int | None:
+    """Give when the first of those reports is due that are still owed."""
+    due_at = next_due(reports)
+    return None if due_at is None else ms(due_at)
+
+
+def count_aside(reports: tuple[Report, ...]) -> int | None:
+    """Count the reports that were set aside, if any were."""
+    return sum(one.aside is not None for one in reports) or None
 
 
 def recipient_of(entry: Entry) -> str | None:

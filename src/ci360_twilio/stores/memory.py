@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import threading
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from itertools import islice
 
 from ci360_twilio.core.due import Work, due, purged
@@ -24,12 +23,12 @@ from ci360_twilio.ports import (
     Waiting,
     unpaced,
 )
-from ci360_twilio.stores import claiming, recording, steering
-from ci360_twilio.stores.memory_rows import MemoryRows
-from ci360_twilio.stores.tombstone import tombstone
+from ci360_twilio.stores import claiming, recording, reporting, steering
+from ci360_twilio.stores.columns import report_at
+from ci360_twilio.stores.memory_customers import MemoryCustomers
 
 
-class MemoryStore:
+class MemoryStore(MemoryCustomers):
     """Keeps entries in this process; as safe as the process, no safer.
 
     See :class:`ci360_twilio.ports.Store` for the contract.
@@ -39,15 +38,12 @@ class MemoryStore:
         """Make an empty ledger.
 
         Args:
-            hash_key: the key of the tombstones' hashes.
+            hash_key: the key of tombstones, and of consents and their seals.
             most: how many entries are kept; beyond it the oldest finished ones are forgotten.
         """
+        super().__init__(hash_key)
         self._most = most
-        self._rows = MemoryRows()
-        self._tombstones: set[bytes] = set()
-        self._hash_key = hash_key
         self._restored_at: datetime | None = None
-        self._lock = threading.Lock()
 
     def insert_many(
         self, entries: Sequence[Entry], *, recipient_limits: Mapping[TenantId, int] = NO_LIMITS
@@ -62,7 +58,7 @@ class MemoryStore:
             known = advance(known, Fact(kind=Kind.REPEATED, at=entry.created_at)) or known
             self._rows.write(known)
             return Inserted(known, created=False)
-        if tombstone(entry.key, self._hash_key) in self._tombstones:
+        if self._rows.is_buried(entry.key):
             return Inserted(purged(entry), created=False)
         entry = recording.admitted(self._rows, entry, self._restored_at, limits)
         self._rows.add(entry)
@@ -133,13 +129,17 @@ class MemoryStore:
         with self._lock:
             over = self._rows.due(Work.PURGE, now, limit)
             over += self._rows.ended(Work.FETCH, now, limit - len(over))
-            for entry in over:
-                self._tombstones.add(tombstone(entry.key, self._hash_key))
-                self._rows.delete(entry.key)
+            letters = [one.key for one in self._rows.letters.values() if one.purge_at <= now]
+            for key in [*(entry.key for entry in over), *letters[:limit]]:
+                self._rows.bury_document(key)
+            strays_from = now - recording.STRAYS_KEPT
+            for name, stray in list(self._rows.strays.items()):
+                if stray.last_at < strays_from:
+                    del self._rows.strays[name]
             self._rows.forget_starts(recording.oldest_minute(now))
             kept = [note for note in self._rows.notes if note.at >= now - recording.NOTES_KEPT]
             self._rows.notes = kept
-        return len(over)
+        return len(over) + len(letters[:limit])
 
     def probe(self) -> None:
         """Do nothing: memory can always be written."""
@@ -149,6 +149,11 @@ class MemoryStore:
         with self._lock:
             entries = list(self._rows.entries.values())
             pauses = self._rows.pauses()
+            owed = [report_at(one.reports) for one in self._rows.owing.values()]
+            aside = sum(bool(reporting.set_aside(one)) for one in self._rows.owing.values())
+            review = sum(one.state == "review" for one in self._rows.wishes.values())
+            strays = len(self._rows.strays)
+        owed_at = [at for at in owed if at is not None]
         counts = Counter(entry.status for entry in entries if entry.status in UNFINISHED)
         dues = [due(entry) for entry in entries]
         ready = [at for work, at in dues if work in (Work.SEND, Work.BULK) and at <= now]
@@ -160,6 +165,11 @@ class MemoryStore:
             restored_at=self._restored_at,
             pauses=tuple(pauses),
             outdated=False,
+            owed=len(owed_at),
+            oldest_owed_at=(datetime.fromtimestamp(min(owed_at) / 1000, UTC) if owed_at else None),
+            aside=aside,
+            review=review,
+            strays=strays,
         )
 
     def mark_restored(self, at: datetime) -> None:

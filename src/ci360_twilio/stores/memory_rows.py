@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from itertools import islice
 from typing import Any
 
 from ci360_twilio.core.due import Work
 from ci360_twilio.core.entry import Entry, Key
+from ci360_twilio.core.inbound import Inbound
 from ci360_twilio.core.pause import Pause
 from ci360_twilio.core.tenant import TenantId
 from ci360_twilio.ports import Note
@@ -23,6 +24,7 @@ from ci360_twilio.stores.columns import (
     ms,
     recipient_of,
 )
+from ci360_twilio.stores.memory_wishes import MemoryWishes
 
 Item = tuple[Any, ...]
 """What an entry is sorted by, then its number and its key."""
@@ -30,16 +32,15 @@ Index = defaultdict[Any, list[Item]]
 """Sorted lists by what they are searched for; an empty one is not kept."""
 
 
-class MemoryRows:
+class MemoryRows(MemoryWishes):
     """A whole ledger; see :class:`ci360_twilio.stores.transaction.Transaction` for what is asked."""
 
-    def __init__(self) -> None:
+    def __init__(self, hash_key: bytes) -> None:
+        super().__init__(hash_key)
         self.entries: dict[Key, Entry] = {}
         """By key, in the order in which they were written."""
         self.notes: list[Note] = []
         self._columns: dict[Key, Columns] = {}
-        self._numbers: dict[Key, int] = {}
-        self._last_number = 0
         self._due = Index(list)
         self._ended = Index(list)
         self._waiting: dict[Work, Index] = {Work.PACED: Index(list), Work.PARKED: Index(list)}
@@ -57,11 +58,11 @@ class MemoryRows:
 
     def add(self, entry: Entry) -> None:
         """Write an entry under a new key."""
-        self._last_number += 1
-        self._numbers[entry.key] = self._last_number
+        self.number(entry.key)
         self._columns[entry.key] = columns_of(entry)
         self.entries[entry.key] = entry
         self._sort_in(entry.key)
+        self.note_owing(entry)
         if recipient := recipient_of(entry):
             insort(self._received[entry.tenant_id, recipient], self._made(entry))
 
@@ -69,6 +70,7 @@ class MemoryRows:
         """Write an entry over what stands under its key."""
         columns = columns_of(entry)
         self.entries[entry.key] = entry
+        self.note_owing(entry)
         if columns != self._columns[entry.key]:
             self._take_out(entry.key)
             self._columns[entry.key] = columns
@@ -77,6 +79,7 @@ class MemoryRows:
     def delete(self, key: Key) -> None:
         """Forget an entry."""
         entry = self.entries.pop(key)
+        self.owing.pop(key, None)
         self._take_out(key)
         if entry.message is not None:
             _discard(self._received, (entry.tenant_id, entry.message.to), self._made(entry))
@@ -120,6 +123,33 @@ class MemoryRows:
         keys = (made[index][-1] for index in range(last - 1, first - 1, -1))
         counted = (key for key in keys if self.entries[key].status not in UNCOUNTED)
         return sum(1 for _ in islice(counted, most))
+
+    def received_by(self, tenant_id: TenantId, recipient: str) -> Iterator[Entry]:
+        """Go through the messages that count for a recipient, latest first."""
+        made = self._received.get((tenant_id, recipient), [])
+        return (self.entries[item[-1]] for item in reversed(made))
+
+    def documents(self, keys: Sequence[Key]) -> list[Entry | Inbound | None]:
+        """Read documents of either kind."""
+        return [self.entries.get(key) or self.letters.get(key) for key in keys]
+
+    def keep(self, document: Entry | Inbound) -> None:
+        """Write a document that was read."""
+        if isinstance(document, Entry):
+            self.write(document)
+        else:
+            self.keep_inbound(document)
+
+    def bury_document(self, key: Key) -> Entry | Inbound | None:
+        """Delete a document of either kind, leaving a tombstone; gives it, if there was one."""
+        [document] = self.documents([key])
+        if isinstance(document, Entry):
+            self.delete(key)
+        elif document is not None:
+            del self.letters[key], self._numbers[key]
+        if document is not None:
+            self.bury(key)
+        return document
 
     def finished(self) -> Iterator[Key]:
         """Go through what may be forgotten, in the order in which it was written."""
@@ -186,7 +216,7 @@ class MemoryRows:
     def _spots(self, key: Key) -> Iterator[tuple[Index, Any, Item]]:
         """Give the lists in which an entry stands, and as what."""
         number, columns = self._numbers[key], self._columns[key]
-        status, work, due_at, sid, correlation, place, lane, ends_at = columns
+        status, work, due_at, sid, correlation, place, lane, ends_at, *_ = columns
         yield self._due, work, (due_at, status, number, key)
         if sid is not None:
             yield self._sids, sid, (number, key)

@@ -1,4 +1,4 @@
-"""What is seen to when a ledger is written to: pauses, limits, and whose a SID is. For all stores."""
+"""What is seen to when a ledger is written to: wishes, pauses, limits, whose a SID is. For all stores."""
 
 from __future__ import annotations
 
@@ -9,18 +9,24 @@ from ci360_twilio.core.due import admit
 from ci360_twilio.core.entry import Entry, Fact, Key, Kind, Status, advance
 from ci360_twilio.core.pause import Cause, Pause, Scope, paused_by
 from ci360_twilio.core.tenant import TenantId
-from ci360_twilio.stores.transaction import Entries, Transaction
+from ci360_twilio.stores import attesting
+from ci360_twilio.stores.transaction import Transaction
 
 MINUTES = 60
 """How far back messages count against a tenant's limit of an hour."""
 NOTES_KEPT = timedelta(days=400)
 """How long a line of the audit is kept."""
+STRAYS_KEPT = timedelta(days=30)
+"""How long a receipt is kept that belongs to nothing."""
 
 
 def admitted(
-    tx: Entries, entry: Entry, restored_at: datetime | None, limits: Mapping[TenantId, int]
+    tx: Transaction, entry: Entry, restored_at: datetime | None, limits: Mapping[TenantId, int]
 ) -> Entry:
     """Give a new entry as it is to be written: held or suppressed, where it must not be sent."""
+    if entry.status is Status.ACCEPTED and attesting.is_blocked(tx, entry):
+        wish = Fact(kind=Kind.SUPPRESSED, at=entry.created_at)
+        return attesting.suppressed(entry, wish) or entry
     entry = admit(entry, restored_at)
     limit = limits.get(entry.tenant_id)
     if limit is None or entry.status is not Status.ACCEPTED or entry.message is None:
@@ -72,11 +78,17 @@ class _Recording:
             changed = self._started(entry, fact) or changed
         elif changed.sid not in (None, entry.sid) and not self._may_have(changed, fact):
             return None
+        changed = attesting.opted_out_at_twilio(self._tx, entry, changed, fact)
         self._tx.write(changed)
         return changed
 
     def _started(self, entry: Entry, fact: Fact) -> Entry | None:
-        """Give the entry behind the pause that keeps it from starting, if there is one."""
+        """Give the entry as what keeps it from starting leaves it, if anything does.
+
+        The recipient's wish is looked at here a second time, in the commit after which bytes leave.
+        """
+        if attesting.is_blocked(self._tx, entry):
+            return attesting.suppressed(entry, fact)
         pause = paused_by(entry, self._pauses()) or self._over_limit(entry, fact.at)
         if pause is None:
             return None

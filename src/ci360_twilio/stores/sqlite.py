@@ -25,15 +25,17 @@ from ci360_twilio.ports import (
 )
 from ci360_twilio.stores import claiming, recording, sqlite_reads, steering
 from ci360_twilio.stores.columns import ms
-from ci360_twilio.stores.sqlite_file import BUSY_SECONDS, SqliteFile, read_state, set_state
-from ci360_twilio.stores.sqlite_rows import SqliteRows, Touched
+from ci360_twilio.stores.sqlite_customers import SqliteCustomers
+from ci360_twilio.stores.sqlite_file import BUSY_SECONDS, read_state, set_state
+from ci360_twilio.stores.sqlite_rows import SqliteRows
+from ci360_twilio.stores.sqlite_wishes import Touched
 from ci360_twilio.stores.tombstone import tombstone
 
 _AT_ONCE = 1000
 """Entries of a restore that are read together."""
 
 
-class SqliteStore:
+class SqliteStore(SqliteCustomers):
     """Keeps entries in a SQLite file; see :class:`ci360_twilio.ports.Store` for the contract."""
 
     def __init__(self, path: Path, *, hash_key: bytes, busy_seconds: float = BUSY_SECONDS) -> None:
@@ -41,22 +43,21 @@ class SqliteStore:
 
         Args:
             path: the file; it and its folder are made where they are not there.
-            hash_key: the key of the tombstones' hashes.
+            hash_key: the key of tombstones, and of consents and their seals.
             busy_seconds: how long a write waits for another process's.
 
         Raises:
             LedgerUnavailable: it cannot be opened just now.
             LedgerUnusable: it is no ledger, damaged, or on a network file system.
         """
-        self._file = SqliteFile(path, busy_seconds=busy_seconds)
-        self._hash_key = hash_key
+        super().__init__(path, hash_key=hash_key, busy_seconds=busy_seconds)
 
     def insert_many(
         self, entries: Sequence[Entry], *, recipient_limits: Mapping[TenantId, int] = NO_LIMITS
     ) -> list[Inserted]:
         """Write entries under new keys, in one commit."""
         with self._file.writing() as db:
-            restored_at, rows = read_state(db).restored_at, SqliteRows(db)
+            restored_at, rows = read_state(db).restored_at, self._rows(db)
             buried = self._buried(db, entries)
             results = []
             for entry in entries:
@@ -91,7 +92,7 @@ class SqliteStore:
             """Try with one entry: what that would leave alone, a claim of many would, too."""
             try:
                 if not read_state(db).outdated:
-                    run(SqliteRows(db, trial=True), 1)
+                    run(self._rows(db, trial=True), 1)
             except Touched:
                 return False
             return True
@@ -101,7 +102,7 @@ class SqliteStore:
         with self._file.writing() as db:
             if read_state(db).outdated:
                 return Claimed([], [], [])
-            return run(SqliteRows(db), limit)
+            return run(self._rows(db), limit)
 
     def record_many(
         self,
@@ -113,13 +114,13 @@ class SqliteStore:
         if not facts:
             return []
         with self._file.writing() as db:
-            return recording.record(SqliteRows(db), facts, hourly_limits)
+            return recording.record(self._rows(db), facts, hourly_limits)
 
     def get_many(self, keys: Sequence[Key]) -> list[Entry | None]:
         """Read entries as they are committed."""
 
         def read(db: sqlite3.Connection) -> list[Entry | None]:
-            rows = SqliteRows(db)
+            rows = self._rows(db)
             return [rows.get(key) for key in keys]
 
         return self._file.read(read)
@@ -135,7 +136,7 @@ class SqliteStore:
         with self._file.writing() as db:
             if read_state(db).outdated:
                 return []
-            return claiming.look(SqliteRows(db), now=now, limit=limit)
+            return claiming.look(self._rows(db), now=now, limit=limit)
 
     def find(self, query: Query) -> list[Entry]:
         """List entries, newest first."""
@@ -147,16 +148,19 @@ class SqliteStore:
         What was counted and noted long ago is forgotten with it.
         """
         with self._file.writing() as db:
-            rows = SqliteRows(db)
+            rows = self._rows(db)
             over = rows.due(Work.PURGE, now, limit)
             over += rows.ended(Work.FETCH, now, limit - len(over))
-            rows.bury(over, [tombstone(entry.key, self._hash_key) for entry in over])
+            rows.bury(over)
+            letters = rows.bury_inbound(now, limit)
             notes_from = ms(now - recording.NOTES_KEPT)
             notes = db.execute("DELETE FROM audit WHERE at < ?", (notes_from,)).rowcount
+            strays_from = ms(now - recording.STRAYS_KEPT)
+            db.execute("DELETE FROM strays WHERE last_at < ?", (strays_from,))
             db.execute("DELETE FROM tallies WHERE minute < ?", (recording.oldest_minute(now),))
-        if over or notes:
+        if over or letters or notes:
             self._file.fold()  # the WAL still holds what was overwritten in the file
-        return len(over)
+        return len(over) + letters
 
     def probe(self) -> None:
         """Commit one small write."""
@@ -165,14 +169,14 @@ class SqliteStore:
 
     def summary(self, now: datetime) -> Summary:
         """Count through the index of what is unfinished and due."""
-        return self._file.read(lambda db: sqlite_reads.summary(db, now))
+        return self._file.read(lambda db: sqlite_reads.summary(db, self._rows(db).pauses(), now))
 
     def mark_restored(self, at: datetime) -> None:
         """Mark as restored and turn what was under way into ``unknown``, in one commit."""
         fact, pause = recording.restored(at)
         with self._file.writing() as db:
             set_state(db, "restored_at", at.isoformat())
-            rows = SqliteRows(db)
+            rows = self._rows(db)
             rows.keep_pause(pause)
             while changes := [
                 changed
@@ -188,24 +192,24 @@ class SqliteStore:
 
     def pauses(self) -> list[Pause]:
         """List what is not sent for now."""
-        return self._file.read(lambda db: SqliteRows(db).pauses())
+        return self._file.read(lambda db: self._rows(db).pauses())
 
     def pause(self, pause: Pause, *, note: Note | None = None, replace: bool = False) -> bool:
         """Write a pause, in one commit with the note."""
         with self._file.writing() as db:
-            return steering.pause(SqliteRows(db), pause, note, replace=replace)
+            return steering.pause(self._rows(db), pause, note, replace=replace)
 
     def resume(self, names: Iterable[str], *, note: Note | None = None) -> int:
         """Lift pauses, in one commit with the note."""
         with self._file.writing() as db:
-            return steering.resume(SqliteRows(db), names, note)
+            return steering.resume(self._rows(db), names, note)
 
     def take_probe(self, name: str, *, now: datetime, until: datetime) -> Pause | None:
         """Put a pause's probe off, if it is due; one that is not is only read."""
         if not any(pause.name == name and pause.probe_is_due(now) for pause in self.pauses()):
             return None
         with self._file.writing() as db:
-            return steering.take_probe(SqliteRows(db), name, now=now, until=until)
+            return steering.take_probe(self._rows(db), name, now=now, until=until)
 
     def waiting(self, now: datetime) -> list[Waiting]:
         """Count what waits, by place."""
@@ -214,7 +218,7 @@ class SqliteStore:
     def write_note(self, note: Note) -> None:
         """Add a line to the audit."""
         with self._file.writing() as db:
-            SqliteRows(db).write_note(note)
+            self._rows(db).write_note(note)
 
     def notes(self, limit: int) -> list[Note]:
         """List the audit, newest first."""

@@ -26,7 +26,7 @@ import msgspec
 
 from ci360_twilio.errors import LedgerUnavailable, LedgerUnusable
 
-SCHEMA = 2
+SCHEMA = 3
 """The schema this code writes; ``sqlite_000N.sql`` beside this file makes version N of N-1."""
 
 APPLICATION_ID = 0x43333630
@@ -132,10 +132,43 @@ class SqliteFile:
                     with _reported():
                         return work(self._reader)
 
-    def fold(self) -> None:
-        """Write the WAL into the file and cut it to nothing, unless somebody is reading it."""
+    def fold(self, *, wait: bool = False) -> bool:
+        """Write the WAL into the file and cut it to nothing, unless somebody is reading it.
+
+        Args:
+            wait: whether to try again for a while where somebody is.
+
+        Returns:
+            Whether the WAL is empty now.
+        """
+        until = time.monotonic() + (self._busy if wait else 0.0)
+        while True:
+            with self._lock, _reported():
+                busy = self._ready().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+            if not busy or time.monotonic() >= until:
+                return not busy
+            _wait_a_moment()
+
+    def rewrite(self) -> None:
+        """Write the whole file anew, with nothing in it but what is there.
+
+        ``secure_delete`` overwrites what is deleted where it stands. Where SQLite had moved it to
+        another page before, to make room, a copy may be left in the unused middle of the old one.
+        Writers wait meanwhile, for seconds where there are hundreds of thousands of entries.
+        """
+        until = time.monotonic() + self._busy
         with self._lock, _reported():
-            self._ready().execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            db = self._ready()
+            with self._turn(until):
+                while True:
+                    try:
+                        db.execute("VACUUM")
+                    except sqlite3.OperationalError as exc:
+                        if not is_busy(exc) or time.monotonic() > until:
+                            raise
+                        _wait_a_moment()
+                    else:
+                        return
 
     def close(self) -> None:
         """Close both connections; the last one to close folds the WAL into the file."""

@@ -11,8 +11,10 @@ import msgspec
 
 from ci360_twilio.core.due import Work
 from ci360_twilio.core.entry import UNFINISHED, Entry, Status
+from ci360_twilio.core.pause import Pause
 from ci360_twilio.ports import Mark, Note, Query, Summary, Waiting
 from ci360_twilio.stores.columns import ms
+from ci360_twilio.stores.sqlite_customer_reads import counts
 from ci360_twilio.stores.sqlite_file import read_state
 from ci360_twilio.stores.sqlite_rows import SqliteRows, decode
 
@@ -37,9 +39,9 @@ _UNDER_WAY = f"SELECT id, data FROM entries WHERE {_in(_TO_SEND)} LIMIT ?"  # no
 _decode_note = msgspec.json.Decoder(Note).decode
 
 
-def summary(db: sqlite3.Connection, now: datetime) -> Summary:
+def summary(db: sqlite3.Connection, pauses: list[Pause], now: datetime) -> Summary:
     """Count what is unfinished and due, through the index of both."""
-    counts = db.execute(
+    found = db.execute(
         f"SELECT status, count(*) FROM entries WHERE {_UNFINISHED} GROUP BY status"  # noqa: S608
     ).fetchall()
     due, oldest = db.execute(
@@ -49,13 +51,14 @@ def summary(db: sqlite3.Connection, now: datetime) -> Summary:
     sql = "SELECT count(*) FROM entries WHERE work IN ('paced', 'parked')"
     state = read_state(db)
     return Summary(
-        unfinished={Status(status): count for status, count in counts},
+        unfinished={Status(status): count for status, count in found},
         due=due,
         oldest_due_at=None if oldest is None else datetime.fromtimestamp(oldest / 1000, UTC),
         waiting=db.execute(sql).fetchone()[0],
         restored_at=state.restored_at,
-        pauses=tuple(SqliteRows(db).pauses()),
+        pauses=tuple(pauses),
         outdated=state.outdated,
+        **counts(db),
     )
 
 

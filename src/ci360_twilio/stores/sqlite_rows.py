@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -11,10 +11,20 @@ import msgspec
 
 from ci360_twilio.core.due import Work
 from ci360_twilio.core.entry import Entry, Key, Status
+from ci360_twilio.core.inbound import Inbound
 from ci360_twilio.core.pause import Pause
 from ci360_twilio.core.tenant import TenantId
 from ci360_twilio.ports import Note
-from ci360_twilio.stores.columns import DAY_MS, UNCOUNTED, by_age, columns_of, ms, recipient_of
+from ci360_twilio.stores.columns import (
+    DAY_MS,
+    UNCOUNTED,
+    by_age,
+    columns_of,
+    ms,
+    recipient_of,
+    report_at,
+)
+from ci360_twilio.stores.sqlite_wishes import PREFIX, SqliteWishes, encode
 
 _COUNTED = " AND ".join(f"status <> '{status}'" for status in UNCOUNTED)
 _SELECT = "SELECT id, data FROM entries "
@@ -45,38 +55,42 @@ _INSERT = (
     "INSERT INTO entries (tenant, guid, created_at, recipient, data, status, work, due_at, sid)"
     " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (guid, tenant) DO NOTHING"
 )
-_USE = "UPDATE entries SET correlation = ?, place = ?, lane = ?, ends_at = ? WHERE id = ?"
-_UNUSED = (None, None, None, None)
+_USE = (
+    "UPDATE entries SET correlation = ?, place = ?, lane = ?, ends_at = ?, report_at = ?, aside = ?"
+    " WHERE id = ?"
+)
+_UNUSED = (None, None, None, None, None, None)
 _NAMES = ", sid = ?, correlation = ?"
 _WAITS = ", place = ?, lane = ?, ends_at = ?"
+_OWES = ", report_at = ?, aside = ?"
 _UPDATES = {
-    (named, waits): (
-        f"UPDATE entries SET status = ?, work = ?, due_at = ?{_NAMES * named}{_WAITS * waits},"  # noqa: S608
-        " data = ? WHERE id = ?"
+    (named, waits, owes): (
+        f"UPDATE entries SET status = ?, work = ?, due_at = ?"  # noqa: S608
+        f"{_NAMES * named}{_WAITS * waits}{_OWES * owes}, data = ? WHERE id = ?"
     )
     for named in (False, True)
     for waits in (False, True)
+    for owes in (False, True)
 }
-"""By whether the names and the waits change: an index costs nothing while none of its columns is set."""
+"""By whether names, waits and reports change: an index costs nothing while none of its columns is set."""
+_REPORTS = (
+    "SELECT id, data FROM {} WHERE tenant = ? AND report_at <= ? ORDER BY report_at, id LIMIT ?"
+)
+_ENTRY_REPORTS, _INBOUND_REPORTS = _REPORTS.format("entries"), _REPORTS.format("inbound")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
-encode = msgspec.json.Encoder().encode
 decode = msgspec.json.Decoder(Entry).decode
 _decode_pause = msgspec.json.Decoder(Pause).decode
+_decode_note = msgspec.json.Decoder(Note).decode
 
 
-class Touched(Exception):
-    """Something would have been written on trial."""
-
-
-class SqliteRows:
+class SqliteRows(SqliteWishes):
     """One transaction; see :class:`ci360_twilio.stores.transaction.Transaction`."""
 
-    def __init__(self, db: sqlite3.Connection, *, trial: bool = False) -> None:
-        """Begin with a connection; ``trial`` raises :class:`Touched` instead of writing."""
-        self._db = db
-        self._trial = trial
+    def __init__(self, db: sqlite3.Connection, hash_key: bytes, *, trial: bool = False) -> None:
+        """Begin with a connection; see :class:`SqliteWishes`."""
+        super().__init__(db, hash_key, trial=trial)
         self._known: dict[Key, tuple[int, Entry]] = {}
         """The row of each entry that was read, and what stands in it."""
 
@@ -98,23 +112,40 @@ class SqliteRows:
             self._db.execute(_USE, (*columns[4:], inserted.lastrowid))
         return True
 
-    def write(self, entry: Entry) -> None:
-        """Write an entry that was read."""
+    def write(self, entry: Entry, *, owes: bool = False) -> None:
+        """Write an entry that was read; with ``owes`` the columns of its reports in any case."""
         number, before = self._known[entry.key]
         columns = columns_of(entry)
         named = (entry.sid, entry.correlation) != (before.sid, before.correlation)
         waits = columns.ends_at is not None or columns.place is not None or _may_wait(before)
-        values = columns[:3] + columns[3:5] * named + columns[5:] * waits
-        self._write(_UPDATES[named, waits], (*values, encode(entry), number))
+        owes = owes or entry.reports is not before.reports
+        values = columns[:3] + columns[3:5] * named + columns[5:8] * waits + columns[8:] * owes
+        self._write(_UPDATES[named, waits, owes], (*values, encode(entry), number))
         self._known[entry.key] = number, entry
 
-    def bury(self, entries: Sequence[Entry], hashes: Sequence[bytes]) -> None:
-        """Delete entries that were read, leaving hashes."""
-        self._db.executemany(
-            "INSERT OR IGNORE INTO tombstones (hash) VALUES (?)", [(one,) for one in hashes]
-        )
-        numbers = [self._known[entry.key][:1] for entry in entries]
-        self._db.executemany("DELETE FROM entries WHERE id = ?", numbers)
+    def bury(self, entries: Sequence[Entry]) -> None:
+        """Delete entries that were read, leaving tombstones."""
+        self._bury("entries", [(one.key, self._known[one.key][0]) for one in entries])
+
+    def bury_document(self, key: Key) -> Entry | Inbound | None:
+        """Delete a document of either kind, leaving a tombstone; gives it, if there was one."""
+        [document] = self.documents([key])
+        if isinstance(document, Entry):
+            self.bury([document])
+        elif document is not None:
+            self._bury("inbound", [(key, self._letters[key])])
+        return document
+
+    def clear_notes(self, words: Collection[str]) -> int:
+        """Take texts that hold one of these words from the audit; gives how many there were."""
+        cleared = 0
+        for number, data in self._db.execute("SELECT id, data FROM audit").fetchall():
+            note = _decode_note(data)
+            if any(word in (note.detail or "") for word in words):
+                bare = encode(msgspec.structs.replace(note, detail=None))
+                self._write("UPDATE audit SET data = ? WHERE id = ?", (bare, number))
+                cleared += 1
+        return cleared
 
     def due(self, work: Work, now: datetime, limit: int) -> list[Entry]:
         """List what is due."""
@@ -200,13 +231,26 @@ class SqliteRows:
             found.append(entry)
         return found
 
+    def due_reports(self, tenant_id: TenantId, now: datetime, limit: int) -> list[Entry | Inbound]:
+        """List documents with reports that are due."""
+        values = (tenant_id, ms(now), limit)
+        found: list[Entry | Inbound] = [*self.entries(_ENTRY_REPORTS, values)]
+        found += self.letters(_INBOUND_REPORTS, values)
+        return sorted(found, key=lambda one: report_at(one.reports) or 0)[:limit]
+
+    def documents(self, keys: Sequence[Key]) -> list[Entry | Inbound | None]:
+        """Read documents of either kind."""
+        return [self.inbound(key) if key.startswith(PREFIX) else self.get(key) for key in keys]
+
+    def keep(self, document: Entry | Inbound) -> None:
+        """Write a document that was read."""
+        if isinstance(document, Entry):
+            self.write(document, owes=True)
+        else:
+            self.keep_inbound(document)
+
     def _number(self, sql: str, values: tuple[Any, ...]) -> int:
         return int(self._db.execute(sql, values).fetchone()[0])
-
-    def _write(self, sql: str, values: tuple[Any, ...]) -> None:
-        if self._trial:
-            raise Touched
-        self._db.execute(sql, values)
 
 
 def _may_wait(entry: Entry) -> bool:

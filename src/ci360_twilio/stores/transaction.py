@@ -1,17 +1,20 @@
 """What the steps of a ledger need of a store within one commit.
 
-The steps themselves (:mod:`claiming`, :mod:`recording`, :mod:`steering`) are written once for all stores. Lists are
-in order of time, to the millisecond; what is of one time, single entries before bulk and else as it
-was written.
+The steps themselves (:mod:`claiming`, :mod:`recording`, :mod:`steering`, :mod:`attesting`,
+:mod:`reporting`) are written once for all stores. Lists are in order of time, to the millisecond;
+what is of one time, single entries before bulk and else as it was written.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Protocol
 
+from ci360_twilio.core.consent import Consent, Subject
 from ci360_twilio.core.due import Work
 from ci360_twilio.core.entry import Entry, Key
+from ci360_twilio.core.inbound import Inbound
 from ci360_twilio.core.pause import Pause
 from ci360_twilio.core.tenant import TenantId
 from ci360_twilio.ports import Note
@@ -97,5 +100,56 @@ class Rules(Protocol):
         ...
 
 
-class Transaction(Entries, Rules, Protocol):
+class Wishes(Protocol):
+    """What customers wrote and wish, as it stands in the transaction."""
+
+    def has_consents(self) -> bool:
+        """Tell whether there is any consent at all."""
+        ...
+
+    def consent(self, subject: Subject) -> Consent | None:
+        """Read a consent."""
+        ...
+
+    def keep_consent(self, subject: Subject, consent: Consent) -> None:
+        """Seal and write a consent, new or over what stands there."""
+        ...
+
+    def inbound(self, key: Key) -> Inbound | None:
+        """Read an inbound message."""
+        ...
+
+    def add_inbound(self, inbound: Inbound) -> None:
+        """Write an inbound message that is new."""
+        ...
+
+    def keep_inbound(self, inbound: Inbound) -> None:
+        """Write an inbound message over what stands under its key."""
+        ...
+
+    def heard_again(self, inbound: Inbound) -> Inbound | None:
+        """Count that a message came again; ``None`` where it is new.
+
+        One of which only a tombstone is left is given back as it came.
+        """
+        ...
+
+
+class Owing(Protocol):
+    """What CI360 is owed, as it stands in the transaction."""
+
+    def due_reports(self, tenant_id: TenantId, now: datetime, limit: int) -> list[Entry | Inbound]:
+        """List a tenant's documents with reports that are due, longest due first."""
+        ...
+
+    def documents(self, keys: Sequence[Key]) -> list[Entry | Inbound | None]:
+        """Read documents of either kind."""
+        ...
+
+    def keep(self, document: Entry | Inbound) -> None:
+        """Write a document that was read in this transaction."""
+        ...
+
+
+class Transaction(Entries, Rules, Wishes, Owing, Protocol):
     """One commit."""

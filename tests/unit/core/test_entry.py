@@ -21,10 +21,12 @@ from ci360_twilio.core.entry import (
     Status,
     advance,
     key_of,
+    owing,
 )
 from ci360_twilio.core.event import Origin
 from ci360_twilio.core.message import Message
 from ci360_twilio.core.receipt import Receipt
+from ci360_twilio.core.report import Outcome, Report
 from ci360_twilio.core.tenant import TenantId
 
 S, K = Status, Kind
@@ -113,6 +115,7 @@ EXPECTED: Mapping[Status, Mapping[Kind, Status | None]] = {
         K.LOST: S.UNKNOWN,
         K.LEASE_ENDED: S.UNKNOWN,
         K.RESTORED: S.UNKNOWN,
+        K.SUPPRESSED: S.SUPPRESSED,
     },
     S.UNKNOWN: {
         K.MADE: S.SENT,
@@ -138,6 +141,7 @@ EXPECTED: Mapping[Status, Mapping[Kind, Status | None]] = {
     S.CANCELED: {K.MADE: S.SENT, K.DISOWNED: S.UNKNOWN},
     S.REFUSED: {K.LINKED: None, K.MADE: S.SENT},
     S.EXPIRED: {K.MADE: S.SENT},
+    S.SUPPRESSED: {K.MADE: S.SENT},
 }
 """What each status can become; ``None`` leaves it. What is not listed changes nothing."""
 
@@ -566,6 +570,208 @@ def test_a_message_is_sent_again_by_one_entry_at_most() -> None:
     assert (closed.status, closed.replayed_by) == (S.CANCELED, first)
 
 
+# The recipient's wish
+
+
+def test_a_wish_ends_what_would_be_sent_again_by_its_own_worker() -> None:
+    """Who has not sent it yet; nobody else can know that."""
+    wish = fact(K.SUPPRESSED, reason="opted_out")
+    suppressed = after(SENDING, wish)
+    assert (suppressed.status, suppressed.reason, suppressed.lease) == (
+        S.SUPPRESSED,
+        "opted_out",
+        None,
+    )
+    other = Lease(token="other", until=NOW + HOUR)
+    assert advance(SENDING, fact(K.SUPPRESSED, lease=None)) is None
+    assert advance(SENDING, fact(K.SUPPRESSED, lease=other)) is None
+    assert advance(SENDING, fact(K.SUPPRESSED, LEASE.until)) is None
+    assert advance(msgspec.structs.replace(SENDING, lease=None), wish) is None
+
+
+def test_nothing_is_sent_after_a_wish_has_ended_it() -> None:
+    """Whether or not its worker had begun."""
+    for start in (ACCEPTED, CLAIMED, SENDING):
+        suppressed = after(start, fact(K.SUPPRESSED, reason="opted_out"))
+        assert advance(suppressed, fact(K.CLAIMED)) is None
+        assert advance(suppressed, fact(K.STARTED)) is None
+
+
+def test_what_a_wish_has_ended_may_turn_up_if_it_had_been_tried() -> None:
+    """Twilio's word alone tells; a message that looks alike is another's."""
+    suppressed = after(SENDING, fact(K.SUPPRESSED, reason="opted_out"))
+    assert after(suppressed, made()).status is S.SENT
+    assert advance(suppressed, guess()) is None
+    assert advance(after(CLAIMED, fact(K.SUPPRESSED)), made()) is None
+
+
+# What Twilio tells besides
+
+
+SERVICE = Message(to="+12015550123", sender="MG" + "c3" * 16, body="Hi")
+DATE = "Mon, 02 Mar 2026 09:30:00 +0000"
+
+
+def stated(status: str, sid: str = SID, **members: Any) -> Receipt:
+    """Give a receipt that says more than a status."""
+    return Receipt(sid=sid, status=status, **members)
+
+
+def test_the_sender_that_a_service_has_chosen_is_noted() -> None:
+    """As soon as Twilio tells; at first it does not."""
+    sent = after(msgspec.structs.replace(SENDING, message=SERVICE), made())
+    assert sent.via is None
+    known = after(sent, fact(K.PROGRESSED, receipt=stated("sent", sender="+12015550199")))
+    assert known.via == "+12015550199"
+    assert after(known, told("delivered")).via == "+12015550199"
+
+
+@pytest.mark.parametrize("message", [Message(to="+12015550123", sender="Acme", body="Hi"), None])
+def test_any_other_sender_is_known_already(message: Message | None) -> None:
+    """It is the message's own."""
+    start = msgspec.structs.replace(SENDING, message=message)
+    sent = after(start, fact(K.MADE, receipt=stated("queued", sender="Acme")))
+    assert sent.via is None
+
+
+def test_dates_of_twilio_and_the_carrier_are_kept() -> None:
+    """What a later receipt does not say stays as it was known."""
+    sent = after(SENDING, fact(K.MADE, receipt=stated("queued", made=DATE)))
+    assert (sent.made, sent.carrier_done) == (DATE, None)
+    done = stated("undelivered", carrier_done="2603021031")
+    undelivered = after(sent, fact(K.UNDELIVERED, receipt=done))
+    assert (undelivered.made, undelivered.carrier_done) == (DATE, "2603021031")
+    delivered = after(undelivered, told("delivered"))
+    assert (delivered.made, delivered.carrier_done) == (DATE, "2603021031")
+
+
+def test_what_was_told_of_another_message_goes_with_it() -> None:
+    """Whether a guess is given up, or replaced by what Twilio names."""
+    wrong = stated("sent", sender="+12015550199", made=DATE, carrier_done="2603021031")
+    start = msgspec.structs.replace(UNKNOWN, message=SERVICE)
+    found = after(start, Fact(kind=K.MADE, at=NOW, receipt=wrong, guessed=True))
+    assert (found.via, found.made, found.carrier_done) == ("+12015550199", DATE, "2603021031")
+    disowned = after(found, Fact(kind=K.DISOWNED, at=NOW))
+    named = after(found, Fact(kind=K.MADE, at=NOW, receipt=stated("sent", OTHER_SID)))
+    for one in (disowned, named):
+        assert (one.via, one.made, one.carrier_done) == (None, None, None)
+
+
+# Reports
+
+
+EVERYTHING = tuple(Outcome)
+
+
+def telling(start: Entry, *outcomes: Outcome) -> Entry:
+    """Give an entry of which these outcomes are told; all, unless some are named."""
+    return msgspec.structs.replace(start, tells=outcomes or EVERYTHING)
+
+
+def outcomes(of: Entry) -> list[tuple[Outcome, str | None]]:
+    """Give what is told of an entry, and of which message."""
+    return [(report.outcome, report.sid) for report in of.reports]
+
+
+@pytest.mark.parametrize(
+    ("start", "one", "outcome"),
+    [
+        (SENDING, made(), Outcome.SENT),
+        (SENT, told("delivered"), Outcome.DELIVERED),
+        (SENT, told("read"), Outcome.READ),
+        (SENT, told("undelivered", 30003), Outcome.UNDELIVERED),
+        (SENT, told("failed", 30008), Outcome.FAILED),
+        (SENT, told("canceled"), Outcome.CANCELED),
+        (SENDING, fact(K.REFUSED, reason="twilio_21211", error_code=21211), Outcome.REFUSED),
+        (ACCEPTED, fact(K.EXPIRED, NOW + DAY, reason="expired"), Outcome.EXPIRED),
+        (ACCEPTED, fact(K.SUPPRESSED, reason="opted_out"), Outcome.SUPPRESSED),
+        (ACCEPTED, fact(K.WITHDRAWN, reason="withdrawn"), Outcome.CANCELED),
+        (ACCEPTED, fact(K.HELD, reason="restored"), Outcome.HELD),
+        (UNKNOWN, fact(K.HELD, reason="not_found"), Outcome.HELD),
+        (UNKNOWN, fact(K.CLOSED, reason="resolved"), Outcome.CANCELED),
+    ],
+    ids=lambda value: value.value if isinstance(value, Outcome) else "",
+)
+def test_an_outcome_is_owed_with_the_fact_that_brought_it_about(
+    start: Entry, one: Fact, outcome: Outcome
+) -> None:
+    """With the message, the reason and the code as they are from then on; not where it is not told."""
+    ended = after(telling(start), one)
+    (report,) = ended.reports
+    assert (report.outcome, report.at, report.due_at) == (outcome, one.at, one.at)
+    assert (report.sid, report.reason, report.error_code) == (
+        ended.sid,
+        ended.reason,
+        ended.error_code,
+    )
+    assert after(telling(start, outcome), one).reports == ended.reports
+    others = [other for other in Outcome if other is not outcome]
+    assert after(telling(start, *others), one).reports == ()
+
+
+@pytest.mark.parametrize(
+    ("start", "one"),
+    [
+        (ACCEPTED, fact(K.CLAIMED)),
+        (CLAIMED, fact(K.STARTED)),
+        (CLAIMED, fact(K.POSTPONED)),
+        (ACCEPTED, fact(K.PLACED)),
+        (SENDING, fact(K.RETRIED)),
+        (SENDING, fact(K.LOST)),
+        (SENDING, fact(K.LEASE_ENDED, LEASE.until)),
+        (UNKNOWN, fact(K.LOOKED)),
+        (SENT, fact(K.REPEATED)),
+        (SENT, told("sending")),
+        (after(SENT, told("failed")), fact(K.LINKED, link=key_of(TenantId("demo"), "again"))),
+    ],
+    ids=lambda value: value.kind if isinstance(value, Fact) else "",
+)
+def test_what_is_no_outcome_is_not_told(start: Entry, one: Fact) -> None:
+    """Nothing has been decided yet, or nothing has changed."""
+    assert after(telling(start), one).reports == ()
+
+
+def test_outcomes_are_told_one_after_the_other() -> None:
+    """What was owed before stays owed, also when it turns out otherwise."""
+    arrived = after(telling(SENDING), made(), told("undelivered", 30003), told("delivered"))
+    assert outcomes(arrived) == [(Outcome(word), SID) for word in ("sent", "undelivered", "delivered")]  # fmt: skip
+    assert [report.reason for report in arrived.reports] == [None, "twilio_30003", None]
+
+
+def test_a_message_that_had_arrived_when_it_was_found_owes_both() -> None:
+    """One answer tells of two outcomes."""
+    for start in (SENDING, UNKNOWN):
+        found = after(telling(start), made("delivered"))
+        assert outcomes(found) == [(Outcome.SENT, SID), (Outcome.DELIVERED, SID)]
+
+
+def test_an_outcome_that_comes_about_again_is_told_once() -> None:
+    """Of the same message; another message's is another."""
+    guessed = after(telling(UNKNOWN), guess(), told("delivered"))
+    again = after(guessed, Fact(kind=K.DISOWNED, at=NOW), guess(), told("delivered"))
+    assert again.reports == guessed.reports
+    other = after(guessed, Fact(kind=K.MADE, at=NOW, receipt=receipt("delivered", sid=OTHER_SID)))
+    assert outcomes(other)[2:] == [(Outcome.SENT, OTHER_SID), (Outcome.DELIVERED, OTHER_SID)]
+
+
+def test_an_entry_may_owe_what_is_not_its_status() -> None:
+    """As when Twilio's refusal tells of a wish; what is not told is not owed either."""
+    refused = after(telling(SENDING), fact(K.REFUSED, reason="twilio_21610", error_code=21610))
+    wish = owing(refused, NOW + SECOND, Outcome.OPT_OUT)
+    assert [report.outcome for report in wish.reports] == [Outcome.REFUSED, Outcome.OPT_OUT]
+    assert (wish.reports[1].at, wish.reports[1].error_code) == (NOW + SECOND, 21610)
+    assert owing(wish, NOW + DAY, Outcome.OPT_OUT) == wish
+    assert owing(telling(refused, Outcome.SENT), NOW, Outcome.OPT_OUT).reports == refused.reports
+
+
+@pytest.mark.parametrize("status", Status)
+def test_an_entry_that_begins_at_its_end_owes_its_report(status: Status) -> None:
+    """Our gates may end it before it is written; what is open owes nothing but that it is held."""
+    owed = outcomes(owing(telling(entry(status=status)), NOW))
+    is_open = status in (S.ACCEPTED, S.SENDING, S.UNKNOWN)
+    assert owed == ([] if is_open else [(Outcome(status.value), None)])
+
+
 # History and repeats
 
 
@@ -599,6 +805,12 @@ def test_an_entry_survives_being_written() -> None:
         generated_at=NOW - SECOND,
         not_before=NOW,
         not_after=NOW + HOUR,
+        consent_group="ads",
+        via="+12015550199",
+        made=DATE,
+        carrier_done="2603021031",
+        tells=EVERYTHING,
+        reports=(Report(outcome=Outcome.SENT, key="0" * 32, at=NOW, due_at=None, told_at=NOW),),
     )
     for one in (whole, CLAIMED, UNKNOWN):
         assert msgspec.json.decode(msgspec.json.encode(one), type=Entry) == one

@@ -64,7 +64,7 @@ def found(what: Sought, **changes: Any) -> bool:
 def test_a_row_is_read() -> None:
     """As far as matching needs it."""
     assert parse_listed(row(messaging_service_sid=SERVICE, num_media="2")) == Listed(
-        receipt=Receipt(sid=SID, status="sent"),
+        receipt=Receipt(sid=SID, status="sent", sender=FROM, made=row()["date_created"]),
         to=TO,
         sender=FROM,
         service=SERVICE,

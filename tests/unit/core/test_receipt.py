@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Any
 
@@ -14,11 +15,13 @@ from ci360_twilio.core.receipt import (
     ProviderStatus,
     Receipt,
     is_final,
+    moment_of,
     parse_callback,
     parse_resource,
 )
 
 SID = "SM" + "0a" * 16
+FROM = "+12015550199"
 
 
 def resource(**changes: Any) -> dict[str, Any]:
@@ -27,7 +30,7 @@ def resource(**changes: Any) -> dict[str, Any]:
 
 
 def test_a_message_resource_is_a_receipt() -> None:
-    """Of all its fields, three matter."""
+    """Of all its fields, few matter."""
     assert parse_resource(resource()) == Receipt(sid=SID, status="queued")
     found = parse_resource(resource(status="undelivered", error_code=30003))
     assert found == Receipt(sid=SID, status="undelivered", error_code=30003)
@@ -119,7 +122,7 @@ def callback(**changes: str | None) -> dict[str, str]:
         "To": "+12015550123",
         "MessageSid": SID,
         "AccountSid": "AC" + "b2" * 16,
-        "From": "+12015550199",
+        "From": FROM,
         "ApiVersion": "2010-04-01",
     }
     return {name: value for name, value in (members | changes).items() if value is not None}
@@ -127,11 +130,42 @@ def callback(**changes: str | None) -> dict[str, str]:
 
 def test_a_status_callback_is_a_receipt() -> None:
     """Members that are not known are left aside."""
-    undelivered = Receipt(sid=SID, status="undelivered", error_code=30034)
+    undelivered = Receipt(sid=SID, status="undelivered", error_code=30034, sender=FROM)
     assert parse_callback(callback()) == undelivered
-    assert parse_callback(callback(RawDlrDoneDate="2603021200", Tomorrow="x")) == undelivered
-    delivered = parse_callback(callback(MessageStatus="delivered", ErrorCode=None))
+    assert parse_callback(callback(Tomorrow="x")) == undelivered
+    delivered = parse_callback(callback(MessageStatus="delivered", ErrorCode=None, From=None))
     assert delivered == Receipt(sid=SID, status="delivered")
+
+
+def test_a_callback_tells_when_the_carrier_was_done() -> None:
+    """As it writes it: nobody says in which zone."""
+    found = parse_callback(callback(RawDlrDoneDate="2603021200"))
+    assert found
+    assert found.carrier_done == "2603021200"
+
+
+@pytest.mark.parametrize("date", ["", "soon", "26-03-02", "2" * 15, "26", "\u0663" * 10, "1\n2"])
+def test_a_carriers_date_that_is_none_is_left_out(date: str) -> None:
+    """It would be shown to people."""
+    found = parse_callback(callback(RawDlrDoneDate=date))
+    assert found
+    assert found.carrier_done is None
+
+
+def test_a_resource_tells_who_sends_it_and_when_twilio_made_it() -> None:
+    """By Twilio's clock: whether a customer's text came before it or after."""
+    date = "Mon, 02 Mar 2026 09:30:00 +0000"
+    found = parse_resource(resource(**{"from": FROM, "date_created": date}))
+    assert found == Receipt(sid=SID, status="queued", sender=FROM, made=date)
+    assert moment_of(found.made) == datetime(2026, 3, 2, 9, 30, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("value", [None, "", 5, ["x"], "x" * 101], ids=ascii)
+def test_what_is_no_sender_and_no_date_is_left_out(value: object) -> None:
+    """A Messaging Service has chosen nobody at first."""
+    assert parse_resource(resource(**{"from": value, "date_created": value})) == Receipt(
+        sid=SID, status="queued"
+    )
 
 
 @pytest.mark.parametrize("missing", ["MessageSid", "MessageStatus"])
@@ -169,7 +203,8 @@ def test_a_status_is_read_in_any_case() -> None:
     """In callbacks and resources alike, also one that is not known yet."""
     for written, status in (("DELIVERED", "delivered"), ("Teleported", "teleported")):
         made = Receipt(sid=SID, status=status)
-        assert parse_callback(callback(MessageStatus=written, ErrorCode=None)) == made
+        form = callback(MessageStatus=written, ErrorCode=None, From=None)
+        assert parse_callback(form) == made
         assert parse_resource(resource(status=written)) == made
 
 
@@ -180,7 +215,7 @@ def test_a_status_is_read_in_any_case() -> None:
 def test_a_callbacks_error_code_that_is_no_number_is_left_out(code: str) -> None:
     """The status is news all the same."""
     found = parse_callback(callback(ErrorCode=code))
-    assert found == Receipt(sid=SID, status="undelivered")
+    assert found == Receipt(sid=SID, status="undelivered", sender=FROM)
 
 
 @given(

@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
+from ci360_twilio.core.ci360 import EVENTS_PATH, Ci360, bearer_of, default_name
 from ci360_twilio.core.pace import Rate
+from ci360_twilio.core.report import QUIET, Outcome
 from ci360_twilio.core.tenant import Basic, Jwt, Tenant, TenantId, parse_tenant, parse_tenant_id
 from ci360_twilio.errors import BadTenantId, TenantBroken
 
@@ -16,6 +18,7 @@ PATH = f"/2010-04-01/Accounts/{ACCOUNT}/Messages.json"
 API = f"https://api.twilio.com{PATH}"
 TENANT = TenantId("demo")
 SECRET = "s3cret-Xyzzy"
+CI360 = f"https://demo.ci360.sas.com{EVENTS_PATH}"
 
 
 def document(**changes: Any) -> str:
@@ -138,8 +141,15 @@ def test_every_member_is_read() -> None:
         basic={"username": "u", "password": "p"},
         bearer_tokens=["t"],
         jwt={"algorithm": "RS256", "key": "pem", "issuer": "i", "audience": "a"},
+        ci360_api_url=CI360,
+        ci360_client_secret="access point",
+        ci360_events={"failed": "SMS failed", "held": None},
+        opt_out_words=["BAJA", "dar de baja"],
+        consent_groups={"ads": ["+1 201 555 0100", "Acme"], "care": ["20155"]},
         of_a_later_version=[1, {"a": None}],
     )
+    names = {one: default_name(one) for one in Outcome if one not in QUIET | {Outcome.HELD}}
+    names[Outcome.FAILED] = "SMS failed"
     assert found == Tenant(
         id=TENANT,
         messages_url=API,
@@ -162,6 +172,13 @@ def test_every_member_is_read() -> None:
         basic=Basic(username="u", password="p"),
         bearer_tokens=("t",),
         jwt=Jwt(algorithm="RS256", key="pem", issuer="i", audience="a"),
+        ci360=Ci360(
+            events_url=CI360,
+            bearer=bearer_of("demo", "access point"),
+            names=names,
+        ),
+        opt_out_words=("BAJA", "dar de baja"),
+        consent_groups={"+12015550100": "ads", "Acme": "ads", "20155": "care"},
     )
 
 
@@ -171,12 +188,25 @@ def test_every_member_is_read() -> None:
         "api_keys",
         "basic",
         "bearer_tokens",
+        "ci360_api_url",
+        "ci360_application_id",
+        "ci360_bulk_threshold",
+        "ci360_client_secret",
+        "ci360_events",
+        "ci360_identity_key",
+        "ci360_preferences_hours",
+        "ci360_reply_identity_format",
+        "ci360_reply_identity_key",
+        "ci360_rtc_key",
+        "ci360_token",
+        "consent_groups",
         "countries",
         "default_region",
         "default_sender",
         "jwt",
         "messages_per_hour",
         "messages_per_recipient_per_day",
+        "opt_out_words",
         "recipient_check",
         "recipient_from",
         "retention_days",
@@ -191,6 +221,8 @@ def test_every_member_is_read() -> None:
 def test_null_and_the_empty_string_are_as_if_absent(name: str, nothing: object) -> None:
     """Forms write them."""
     assert tenant(**{name: nothing}) == tenant()
+    told = {"ci360_api_url": CI360, "ci360_client_secret": SECRET, "ci360_token": "t"}
+    assert tenant(**(told | {name: nothing})) == tenant(**(told | {name: ...}))
 
 
 @pytest.mark.parametrize("name", ["twilio_api_url", "twilio_account_sid", "twilio_auth_token"])
@@ -265,6 +297,30 @@ def test_any_kind_of_credential_is_one(kind: str) -> None:
         ({"countries": "US"}, "countries"),
         ({"countries": ["USA"]}, "countries"),
         ({"countries": [""]}, "countries"),
+        ({"ci360_api_url": CI360}, "ci360_api_url"),
+        ({"ci360_api_url": "https://example.com", "ci360_token": "t"}, "ci360_api_url"),
+        ({"ci360_api_url": CI360, "ci360_token": "a b"}, "ci360_token"),
+        ({"ci360_api_url": [CI360]}, "ci360_api_url"),
+        ({"ci360_token": 5}, "ci360_token"),
+        ({"ci360_client_secret": ["x"]}, "ci360_client_secret"),
+        ({"ci360_events": ["sent"]}, "ci360_events"),
+        ({"ci360_events": {"sent": True}}, "ci360_events[...]"),
+        ({"ci360_reply_identity_format": "E164"}, "ci360_reply_identity_format"),
+        ({"ci360_bulk_threshold": 1.5}, "ci360_bulk_threshold"),
+        ({"ci360_preferences_hours": "6"}, "ci360_preferences_hours"),
+        ({"opt_out_words": "BAJA"}, "opt_out_words"),
+        ({"opt_out_words": ["BAJA", 5]}, "opt_out_words[1]"),
+        ({"opt_out_words": ["BAJA", ""]}, "opt_out_words"),
+        ({"opt_out_words": ["?!"]}, "opt_out_words"),
+        ({"consent_groups": ["ads"]}, "consent_groups"),
+        ({"consent_groups": {"ads": "Acme"}}, "consent_groups[...]"),
+        ({"consent_groups": {"ads": []}}, "consent_groups"),
+        ({"consent_groups": {"ads": [" "]}}, "consent_groups"),
+        ({"consent_groups": {"": ["Acme"]}}, "consent_groups"),
+        ({"consent_groups": {"a b": ["Acme"]}}, "consent_groups"),
+        ({"consent_groups": {"x" * 65: ["Acme"]}}, "consent_groups"),
+        ({"consent_groups": {"ads": ["Acme", "Acme"]}}, "consent_groups"),
+        ({"consent_groups": {"ads": ["+12015550100"], "b": ["+1 201 555-0100"]}}, "consent_groups"),
     ],
     ids=ascii,
 )
@@ -343,6 +399,18 @@ def test_what_is_no_json_object_is_a_broken_document(raw: bytes | str) -> None:
         {"recipient_from": SECRET},
         {"retention_days": SECRET},
         {"default_region": SECRET},
+        {"ci360_api_url": SECRET, "ci360_token": SECRET},
+        {"ci360_api_url": f"https://{SECRET}:{SECRET}@demo.ci360.sas.com", "ci360_token": "t"},
+        {"ci360_api_url": CI360, "ci360_token": f"{SECRET} {SECRET}"},
+        {"ci360_token": [SECRET]},
+        {"ci360_client_secret": {SECRET: SECRET}},
+        {"ci360_api_url": CI360, "ci360_token": "t", "ci360_events": {SECRET: SECRET}},
+        {"ci360_events": {SECRET: [SECRET]}},
+        {"ci360_api_url": CI360, "ci360_token": "t", "ci360_rtc_key": f"{SECRET}!"},
+        {"ci360_reply_identity_format": SECRET},
+        {"opt_out_words": SECRET},
+        {"consent_groups": {SECRET: SECRET}},
+        {"consent_groups": {f"{SECRET}!": [SECRET, SECRET]}},
     ],
     ids=ascii,
 )
@@ -393,6 +461,40 @@ def test_the_accounts_own_token_comes_first_where_webhooks_are_verified() -> Non
         twilio_auth_tokens=["next"], twilio_api_key_sid="SK1", twilio_api_key_secret="key secret"
     )
     assert found.webhook_tokens == (SECRET, "next")
+
+
+# Wishes, and what is told
+
+
+def test_the_group_of_a_message_is_that_of_the_first_sender_that_is_in_one() -> None:
+    """The number that a service has chosen, say, and else the service."""
+    found = tenant(consent_groups={"ads": ["Acme", "+12015550100"], "care": ["20155"]})
+    assert found.group_of("Acme") == "ads"
+    assert found.group_of("20155", "Acme") == "care"
+    assert found.group_of(None, "", "Other", "+12015550100", "20155") == "ads"
+    assert found.group_of("Other", None) is None
+    assert found.group_of() is None
+    assert tenant().group_of("Acme") is None
+
+
+def test_a_tenant_tells_nothing_without_ci360() -> None:
+    """Else what its document says."""
+    assert tenant().tells == ()
+    told = tenant(ci360_api_url=CI360, ci360_token="t", ci360_events={"sent": "s"}).tells
+    assert told == tuple(one for one in Outcome if one is not Outcome.READ)
+
+
+def test_hosts_of_twilio_are_none_of_ci360s_and_the_reverse() -> None:
+    """Each gets credentials of its own."""
+    url = "http://127.0.0.1:8362"
+    told = document(ci360_api_url=url, ci360_token="t")
+    found = parse_tenant(told, TENANT, ci360_hosts=("127.0.0.1:8362",))
+    assert found.ci360
+    assert found.ci360.events_url == f"{url}{EVENTS_PATH}"
+    with pytest.raises(TenantBroken) as raised:
+        parse_tenant(told, TENANT, hosts=("127.0.0.1:8362",))
+    assert {issue.field for issue in raised.value.issues} == {"ci360_api_url"}
+    assert fields("demo.ci360.sas.com", ci360_api_url=API, ci360_token="t") == ["ci360_api_url"] * 2
 
 
 # The address

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from tests.unit.edge.cli.conftest import Home, Run
 
 TENANT = TenantId("af5af6b8f500013eb0c90001")
-TO = "+12015550142"
+TO, OTHER = "+12015550142", "+12015550143"
 BRITISH = "TO:+447400123456;\nHello Anna"
 ME = pwd.getpwuid(os.getuid()).pw_name
 SID = f"SM{'1' * 32}"
@@ -418,9 +418,10 @@ def test_nothing_is_canceled_or_replayed_by_half_a_word(
 
 def test_replay_sends_again_what_is_worth_it(run: Run, home: Home, twilio: Twilio) -> None:
     """The two entries know of each other."""
-    twilio.faults.for_recipient(TO, ["http_400:21211", "http_400:21610"])
-    for guid in ("wrong number", "opted out"):
-        run("send", home.event(guid=guid))
+    twilio.faults.for_recipient(TO, ["http_400:21211"])
+    twilio.faults.for_recipient(OTHER, ["http_400:21610"])
+    for guid, recipient in (("wrong number", TO), ("opted out", OTHER)):
+        run("send", home.event(f"TO:{recipient};See you at nine", guid=guid))
     run("send", home.event(guid="sent"))
     done = run("replay", "--tenant", TENANT, "--yes")
     assert done.code == 1

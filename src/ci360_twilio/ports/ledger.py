@@ -1,4 +1,4 @@
-"""What the flow needs from the world. Each docstring is the contract that an implementation keeps."""
+"""The outbox: entries, what is claimed, recorded and found of them."""
 
 from __future__ import annotations
 
@@ -9,12 +9,9 @@ from typing import NamedTuple, Protocol
 import msgspec
 
 from ci360_twilio.core.entry import Entry, Fact, Key, Lease, Status
-from ci360_twilio.core.match import Listed
-from ci360_twilio.core.message import Message
 from ci360_twilio.core.pace import Rate
 from ci360_twilio.core.pause import Pause
-from ci360_twilio.core.receipt import Receipt
-from ci360_twilio.core.tenant import Tenant, TenantId
+from ci360_twilio.core.tenant import TenantId
 
 NO_LIMITS: Mapping[TenantId, int] = {}
 
@@ -66,19 +63,6 @@ class Waiting(NamedTuple):
     """How many of them have passed their deadline."""
 
 
-class Note(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """One line of the audit: what a person did to the ledger."""
-
-    at: datetime
-    by: str
-    action: str
-    """``pause``, ``resume``, ``cancel``, ``replay``, ``resolve``."""
-    subject: str
-    """What it concerned: a scope, a key; never a recipient or a text."""
-    entries: int | None = None
-    detail: str | None = None
-
-
 class Query(msgspec.Struct, frozen=True, kw_only=True):
     """Which entries to list, newest first. Absent members do not narrow."""
 
@@ -108,6 +92,16 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     """What is not sent for now."""
     outdated: bool
     """Whether a newer version has changed the schema: this one still accepts and no longer claims."""
+    owed: int = 0
+    """Documents that owe CI360 a report."""
+    oldest_owed_at: datetime | None = None
+    """When the report is due that has been due longest, or is due next."""
+    aside: int = 0
+    """Documents with a report that was set aside."""
+    review: int = 0
+    """Recipients who are blocked until a person has read what they wrote."""
+    strays: int = 0
+    """Messages of which receipts came that belong to no entry."""
 
 
 class Ledger(Protocol):
@@ -133,8 +127,9 @@ class Ledger(Protocol):
         have sent it. One whose recipient has had as many messages of the tenant in the last 24
         hours as ``recipient_limits`` allows is written as ``suppressed`` with reason
         ``recipient_limit``; what was refused, suppressed, expired or canceled does not count, and
-        what stands before it in the same batch does. Facts are dated with the entry's
-        ``created_at``.
+        what stands before it in the same batch does. Before either, one whose recipient is blocked
+        by consent, for all senders or for the entry's ``consent_group``, is written as
+        ``suppressed`` with reason ``opted_out``. Facts are dated with the entry's ``created_at``.
 
         Results come in the order of ``entries``. Idempotent but for ``repeats``.
         """
@@ -181,8 +176,13 @@ class Ledger(Protocol):
     ) -> list[Entry | None]:
         """Apply facts with :func:`core.entry.advance`, in order, in one commit.
 
-        Three things are seen to in the same commit:
+        Some things are seen to in the same commit:
 
+        - ``started`` on an entry whose recipient is blocked by consent suppresses it instead, with
+          reason ``opted_out``, so that no message starts once an opt-out is written;
+        - where Twilio says that the recipient has opted out (21610, 63014), that is evidence for
+          it: as of the moment at which Twilio made the message or, if it made none, of the answer.
+          An entry that turns a consent in this way owes CI360 the report ``opt_out``;
         - ``started`` on an entry that a pause covers places it behind the pause instead, so that
           nothing starts any more once a pause is written;
         - ``started`` beyond a tenant's ``hourly_limits`` (messages started in the last 60
@@ -194,7 +194,7 @@ class Ledger(Protocol):
 
         Returns:
             Per fact the entry after it, or ``None`` where it changed nothing or the key is
-            unknown. An entry that was placed instead of started is given as it is then.
+            unknown. An entry that was placed or suppressed instead of started is given as it is then.
         """
         ...
 
@@ -255,127 +255,4 @@ class Vitals(Protocol):
 
     def close(self) -> None:
         """Let go of files and connections."""
-        ...
-
-
-class Controls(Protocol):
-    """What a person steers by. Every change is one commit, and all processes obey it from then on."""
-
-    def pauses(self) -> list[Pause]:
-        """List what is not sent for now, oldest first."""
-        ...
-
-    def pause(self, pause: Pause, *, note: Note | None = None, replace: bool = False) -> bool:
-        """Write a pause, and the note with it; no message starts that it covers from then on.
-
-        One of the same name is kept as it is, and ``False`` returned, unless ``replace`` is set;
-        with ``replace`` one that is gone is not written anew.
-        """
-        ...
-
-    def resume(self, names: Iterable[str], *, note: Note | None = None) -> int:
-        """Lift pauses; gives how many there were. What waited behind them can be claimed."""
-        ...
-
-    def take_probe(self, name: str, *, now: datetime, until: datetime) -> Pause | None:
-        """Put a pause's ``probe_at`` off, if it is due, so that one process probes; gives it then."""
-        ...
-
-    def waiting(self, now: datetime) -> list[Waiting]:
-        """Count what waits, by place."""
-        ...
-
-    def write_note(self, note: Note) -> None:
-        """Add a line to the audit."""
-        ...
-
-    def notes(self, limit: int) -> list[Note]:
-        """List the audit, newest first."""
-        ...
-
-
-class Store(Ledger, Archive, Vitals, Controls, Protocol):
-    """A whole store."""
-
-
-class Sender(Protocol):
-    """Twilio, as far as sending goes."""
-
-    def send(
-        self,
-        message: Message,
-        tenant: Tenant,
-        *,
-        validity: int,
-        timeout: float,
-        callback: str | None = None,
-    ) -> Receipt:
-        """Ask Twilio once to make a message.
-
-        Never repeats a request and follows no redirect. May be called from many threads.
-
-        Args:
-            message: what to send.
-            tenant: whose account sends it.
-            validity: seconds after which Twilio gives the message up.
-            timeout: seconds for connecting and waiting for the answer together.
-            callback: the address to which Twilio posts what becomes of the message.
-
-        Raises:
-            NotReached: no request reached Twilio; nothing was made.
-            TwilioRefused: Twilio answered with an error, of the kind that ``failure`` says.
-            AnswerLost: the message may or may not have been made.
-        """
-        ...
-
-
-class Account(Protocol):
-    """Twilio, as far as letting us in goes."""
-
-    def probe(self, tenant: Tenant, *, timeout: float = 10.0) -> None:
-        """Ask for the account, to see whether the credentials fit. Raises as :class:`Sender` does."""
-        ...
-
-
-class Finder(Protocol):
-    """Twilio, as far as asking goes. Every method raises as :class:`Sender` does."""
-
-    def search(
-        self, tenant: Tenant, to: str, *, since: datetime | None = None, timeout: float = 10.0
-    ) -> list[Listed]:
-        """List messages to a recipient, from a day before ``since`` on. A miss proves nothing."""
-        ...
-
-    def fetch(self, tenant: Tenant, sid: str, *, timeout: float = 10.0) -> Receipt | None:
-        """Ask for one message; ``None`` where there is none of that SID."""
-        ...
-
-
-class Tenants(Protocol):
-    """The tenants' documents."""
-
-    def get(self, tenant_id: TenantId) -> Tenant:
-        """Give a tenant, from a cache of bounded age where there is one.
-
-        Raises:
-            TenantUnknown: there is no such document; remembered for a while.
-            TenantUnavailable: it cannot be read just now.
-            TenantBroken: it cannot be used; the issues name its fields.
-        """
-        ...
-
-    def reread(self, tenant_id: TenantId) -> Tenant:
-        """Give a tenant as its document is now, after Twilio refused its credentials.
-
-        Limited in rate: called again within seconds, it gives what the last call gave.
-        Raises as :meth:`get`; where the document cannot be read the cached one stays in use.
-        """
-        ...
-
-
-class Clock(Protocol):
-    """The time."""
-
-    def __call__(self) -> datetime:
-        """Give the present moment, aware, in UTC."""
         ...

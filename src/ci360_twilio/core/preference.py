@@ -1,0 +1,153 @@
+"""Lists of wishes: the rows of a CSV file -> evidence, whoever wrote the file.
+
+Three kinds are read: our own export (``recipient,state,since,...``), CI360's contact preferences
+(``identity_type,identity_value,preference_type,preference_value``, perhaps with a source and a time;
+sassoftware/ci360-extensions, ``ci-360-manage-contact-preferences``), and numbers alone, which are
+opt-outs.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import NamedTuple
+
+from ci360_twilio.core.consent import Consent, Sign, person_of
+from ci360_twilio.core.message import parse_recipient
+
+EXPORTED = ("recipient", "state", "since", "source", "group")
+"""The head of our own export."""
+PREFERENCES = ("identity_type", "identity_value", "preference_type", "preference_value")
+"""The head of CI360's files."""
+
+_RECIPIENTS = ("recipient", "number", "phone", "phone_number", "to", "mobile", "sms_id")
+_STATES = ("state", "status", "consent", "wish")
+_DATES = ("since", "date", "dated_at", "timestamp", "time", "datetime", "updated", "last_updated")
+_OUT = frozenset({"out", "opt-out", "optout", "opt_out", "stop", "unsubscribed", "no", "n"})
+_IN = frozenset({"in", "opt-in", "optin", "opt_in", "start", "subscribed", "yes", "y"})
+_TRUE, _FALSE = frozenset({"true", "1"}), frozenset({"false", "0"})
+_EPOCH_SECONDS = 100_000_000_000
+"""Larger numbers are milliseconds."""
+_LATEST = int(datetime(9999, 1, 1, tzinfo=UTC).timestamp())
+
+
+class Bad(StrEnum):
+    """Why a row is left out."""
+
+    NUMBER = "number"
+    """What should be a number is none."""
+    STATE = "state"
+    """It says neither in nor out."""
+    PROGRAM = "program"
+    """It is about one program of CI360's, or about something else than SMS."""
+    SHORT = "short"
+    """It has too few fields."""
+
+
+class Wished(NamedTuple):
+    """One row: whose wish, which, and since when, if it says."""
+
+    person: str
+    sign: Sign
+    dated_at: datetime | None
+
+
+class Layout(NamedTuple):
+    """Where in a row things stand; ``None`` where they do not."""
+
+    recipient: int
+    state: int | None = None
+    date: int | None = None
+    kind: int | None = None
+    """CI360's type of identity."""
+    preference: int | None = None
+    """CI360's type of preference: then the state says whether it holds."""
+
+
+NUMBERS = Layout(0)
+CI360 = Layout(1, 3, 5, 0, 2)
+"""CI360's columns where the file has no head."""
+
+
+def read_head(fields: Sequence[str]) -> Layout | None:
+    """Read the first row; ``None`` where it is no head."""
+    names = {field.strip().lower().lstrip("\ufeff"): index for index, field in enumerate(fields)}
+    kind, value = names.get("identity_type"), names.get("identity_value")
+    date = _first(names, _DATES)
+    if date is None:
+        date = next((at for name, at in names.items() if "timestamp" in name), None)
+    if value is not None:
+        preference = names.get("preference_type", names.get("preference_type_cd"))
+        return Layout(value, names.get("preference_value"), date, kind, preference)
+    recipient = _first(names, _RECIPIENTS)
+    return None if recipient is None else Layout(recipient, _first(names, _STATES), date)
+
+
+def guess_layout(fields: Sequence[str]) -> Layout:
+    """Give the layout of a file without a head by its first row."""
+    return CI360 if len(fields) >= len(PREFERENCES) else NUMBERS
+
+
+def read_row(layout: Layout, fields: Sequence[str], region: str | None) -> Wished | Bad:
+    """Read a row.
+
+    Args:
+        layout: of the file.
+        fields: of the row.
+        region: the country of national numbers.
+    """
+    try:
+        if layout.kind is not None and fields[layout.kind].strip().lower() != "sms_id":
+            return Bad.PROGRAM
+        if layout.preference is not None and fields[layout.preference].strip().upper() != "OPT-OUT":
+            return Bad.PROGRAM
+        number = fields[layout.recipient].strip().lstrip("'")
+        state = "out" if layout.state is None else fields[layout.state].strip().lower()
+    except IndexError:
+        return Bad.SHORT
+    sign = _sign(state, holds=layout.preference is not None)
+    if sign is None:
+        return Bad.STATE
+    recipient = parse_recipient(number, region)
+    if recipient is None:
+        return Bad.NUMBER
+    date = layout.date
+    dated_at = read_date(fields[date]) if date is not None and date < len(fields) else None
+    return Wished(person_of(recipient), sign, dated_at)
+
+
+def preference_row(consent: Consent) -> tuple[str, ...] | None:
+    """Give the row by which CI360 takes over a wish; ``None`` where there is none to take over."""
+    if consent.recipient is None or consent.state == "review":
+        return None
+    return ("sms_id", consent.recipient, "OPT-OUT", "true" if consent.blocked else "false")
+
+
+def read_date(text: str) -> datetime | None:
+    """Read a date: ISO 8601, or seconds or milliseconds since 1970; without a zone it is in UTC."""
+    text = text.strip()
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    try:
+        if not math.isnan(number):
+            seconds = number / 1000 if number > _EPOCH_SECONDS else number
+            return datetime.fromtimestamp(seconds, UTC) if 0 < seconds < _LATEST else None
+        moment = datetime.fromisoformat(text)
+    except (ValueError, OverflowError):
+        return None
+    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _sign(state: str, *, holds: bool) -> Sign | None:
+    """Read a state; of a preference it says whether the opt-out holds."""
+    if holds:
+        return Sign.OUT if state in _TRUE else Sign.IN if state in _FALSE else None
+    return Sign.OUT if state in _OUT else Sign.IN if state in _IN else None
+
+
+def _first(names: Mapping[str, int], wanted: Sequence[str]) -> int | None:
+    return next((names[name] for name in wanted if name in names), None)

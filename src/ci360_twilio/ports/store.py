@@ -1,0 +1,27 @@
+"""All that a store does."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from ci360_twilio.ports.chores import Chores, Strays
+from ci360_twilio.ports.controls import Controls
+from ci360_twilio.ports.customers import Consents, Inbox, Privacy
+from ci360_twilio.ports.ledger import Archive, Ledger, Vitals
+from ci360_twilio.ports.reports import Reports
+
+
+class Store(
+    Ledger,
+    Archive,
+    Vitals,
+    Controls,
+    Reports,
+    Inbox,
+    Consents,
+    Privacy,
+    Chores,
+    Strays,
+    Protocol,
+):
+    """A whole store."""
