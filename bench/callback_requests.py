@@ -9,7 +9,7 @@ from bench.child import BenchFailed
 from bench.event import ACCOUNT, AUTH_TOKEN, post
 from ci360_twilio.core.entry import Entry, Fact, Key, Kind, Lease
 from ci360_twilio.core.receipt import Receipt
-from ci360_twilio.flow.settle import STATUS
+from ci360_twilio.flow.addresses import STATUS
 from ci360_twilio.ports import Ledger
 from ci360_twilio.twin.signature import sign
 

@@ -6,21 +6,35 @@ import os
 import secrets
 import time
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING
 
 from ci360_twilio.clients.tenants import CachedTenants, Documents, Folder, Secrets
 from ci360_twilio.clients.twilio import TwilioClient
 from ci360_twilio.errors import LedgerUnavailable, LedgerUnusable, SettingsError
 from ci360_twilio.flow.accept import Acceptance
-from ci360_twilio.flow.find import Finding
 from ci360_twilio.flow.pausing import Pausing
 from ci360_twilio.flow.send import Sending
-from ci360_twilio.flow.settle import Settlement
 from ci360_twilio.logs import Log
 from ci360_twilio.ports import Store
 from ci360_twilio.settings import Settings
 
+if TYPE_CHECKING:
+    from ci360_twilio.clients.ci360 import Ci360Client
+    from ci360_twilio.flow.catchup import CatchingUp
+    from ci360_twilio.flow.dating import Dating
+    from ci360_twilio.flow.find import Finding
+    from ci360_twilio.flow.hear import Listening
+    from ci360_twilio.flow.preferences import Preferences
+    from ci360_twilio.flow.report import Reporting
+    from ci360_twilio.flow.settle import Settlement
+    from ci360_twilio.flow.webhook import Doorkeeper
+
+LIST_SECONDS, POLL_SECONDS = 600.0, 60.0
+"""How often a number's inbound messages are listed: in case a webhook was missed, and where none come."""
+REPORTS_AT_ONCE = 64
+"""Reports to CI360 that may be under way at one time: at 100 ms each, 640 in a second."""
 MEMORY_ENTRIES = 50_000
 """Entries that a ledger in memory keeps; about 2 KB each."""
 
@@ -30,23 +44,125 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-class Parts(NamedTuple):
-    """One process's implementations, chosen by its settings."""
+class Parts:
+    """One process's implementations, chosen by its settings.
 
-    settings: Settings
-    log: Log
-    store: Store
-    tenants: CachedTenants
-    client: TwilioClient
-    acceptance: Acceptance
-    sending: Sending
-    pausing: Pausing
-    settlement: Settlement
-    finding: Finding
+    Each is made when it is first asked for, and only then imported: the direct Lambda needs few.
+    """
+
+    def __init__(
+        self, settings: Settings, log: Log, store: Store, tenants: CachedTenants, *, trips: bool
+    ) -> None:
+        self.settings = settings
+        self.log = log
+        self.store = store
+        self.tenants = tenants
+        self.client = TwilioClient(connections=settings.connections)
+        self.pausing = Pausing(store, tenants, utc_now, log, trips=trips)
+        self.acceptance = Acceptance(
+            store,
+            tenants,
+            utc_now,
+            log,
+            event_ttl=settings.event_ttl,
+            default_sender=settings.default_sender,
+            names=settings.attribute_names,
+        )
+        self.sending = Sending(
+            store,
+            self.client,
+            tenants,
+            self.pausing,
+            utc_now,
+            log,
+            lease_seconds=settings.lease,
+            public_url=settings.public_url,
+        )
+
+    @cached_property
+    def doorkeeper(self) -> Doorkeeper:
+        """Lets webhooks in."""
+        from ci360_twilio.flow.webhook import Doorkeeper
+
+        return Doorkeeper(self.tenants, public_url=self.settings.public_url)
+
+    @cached_property
+    def settlement(self) -> Settlement:
+        """Takes status callbacks."""
+        from ci360_twilio.flow.settle import Settlement
+
+        return Settlement(self.store, self.store, self.doorkeeper, utc_now, self.log)
+
+    @cached_property
+    def listening(self) -> Listening:
+        """Takes inbound messages."""
+        from ci360_twilio.flow.hear import Listening
+
+        return Listening(self.store, self.doorkeeper, utc_now, self.log)
+
+    @cached_property
+    def dating(self) -> Dating:
+        """Asks when customers wrote."""
+        from ci360_twilio.flow.dating import Dating
+
+        return Dating(self.store, self.client, self.tenants, utc_now, self.log)
+
+    @cached_property
+    def catching_up(self) -> CatchingUp:
+        """Lists inbound messages that no webhook brought."""
+        from ci360_twilio.flow.catchup import CatchingUp
+
+        every = LIST_SECONDS if self.settings.public_url else POLL_SECONDS
+        return CatchingUp(
+            self.store,
+            self.client,
+            self.listening,
+            self.tenants,
+            utc_now,
+            self.log,
+            every=every,
+        )
+
+    @cached_property
+    def finding(self) -> Finding:
+        """Asks what became of messages."""
+        from ci360_twilio.flow.find import Finding
+
+        return Finding(
+            self.store,
+            self.client,
+            self.tenants,
+            utc_now,
+            self.log,
+            unknown_deadline=self.settings.unknown_deadline,
+            event_ttl=self.settings.event_ttl,
+            lease_seconds=self.settings.lease,
+        )
+
+    @cached_property
+    def ci360(self) -> Ci360Client:
+        """Talks to CI360."""
+        return make_ci360(self.settings)
+
+    @cached_property
+    def reporting(self) -> Reporting:
+        """Tells CI360 of outcomes."""
+        from ci360_twilio.flow.report import Reporting
+
+        return Reporting(self.store, self.store, self.ci360, self.tenants, utc_now, self.log)
+
+    @cached_property
+    def preferences(self) -> Preferences:
+        """Pulls and pushes contact preferences."""
+        from ci360_twilio.flow.preferences import Preferences
+
+        return Preferences(self.store, self.ci360, self.tenants, utc_now, self.log)
 
     def close(self) -> None:
         """Let go of connections and files."""
         self.client.close()
+        if "ci360" in self.__dict__:
+            self.ci360.close()
         self.store.close()
 
 
@@ -58,47 +174,16 @@ def wire(settings: Settings, log: Log, *, trips: bool = True) -> Parts:
         LedgerUnavailable: the ledger cannot be opened.
     """
     tenants = make_tenants(settings)
-    store = make_store(settings)
-    client = TwilioClient(connections=settings.connections)
-    pausing = Pausing(store, tenants, utc_now, log, trips=trips)
-    return Parts(
-        settings=settings,
-        log=log,
-        store=store,
-        tenants=tenants,
-        client=client,
-        acceptance=Acceptance(
-            store,
-            tenants,
-            utc_now,
-            log,
-            event_ttl=settings.event_ttl,
-            default_sender=settings.default_sender,
-            names=settings.attribute_names,
-        ),
-        sending=Sending(
-            store,
-            client,
-            tenants,
-            pausing,
-            utc_now,
-            log,
-            lease_seconds=settings.lease,
-            public_url=settings.public_url,
-        ),
-        pausing=pausing,
-        settlement=Settlement(store, store, tenants, utc_now, log, public_url=settings.public_url),
-        finding=Finding(
-            store,
-            client,
-            tenants,
-            utc_now,
-            log,
-            unknown_deadline=settings.unknown_deadline,
-            event_ttl=settings.event_ttl,
-            lease_seconds=settings.lease,
-        ),
-    )
+    return Parts(settings, log, make_store(settings), tenants, trips=trips)
+
+
+def make_ci360(settings: Settings) -> Ci360Client:
+    """Make the client of CI360."""
+    from ci360_twilio.clients.ci360 import Ci360Client
+    from ci360_twilio.clients.signed import SignedAddresses
+
+    signed = SignedAddresses(settings.bulk_hosts)
+    return Ci360Client(signed, connections=REPORTS_AT_ONCE)
 
 
 def make_documents(settings: Settings) -> Folder | Secrets:
@@ -120,6 +205,7 @@ def make_tenants(settings: Settings) -> CachedTenants:
     return CachedTenants(
         documents,
         hosts=settings.twilio_hosts,
+        ci360_hosts=settings.ci360_hosts,
         seconds=settings.tenant_cache,
         clock=time.monotonic,
     )

@@ -29,6 +29,7 @@ from ci360_twilio.flow.find import Finding
 from ci360_twilio.flow.pausing import Pausing
 from ci360_twilio.flow.send import Sending
 from ci360_twilio.flow.settle import Settlement
+from ci360_twilio.flow.webhook import Doorkeeper
 from ci360_twilio.ports import Clock, Query
 from ci360_twilio.stores.backup import check
 from ci360_twilio.stores.sqlite import SqliteStore
@@ -411,9 +412,8 @@ class Site:
     def routes(self, clock: Clock) -> Routes:
         """Give the edge of a server with a clock of its own."""
         parts, url = self.parts, self.settings.get("public_url")
-        settlement = Settlement(
-            parts.store, parts.store, parts.tenants, clock, parts.log, public_url=url
-        )
+        doorkeeper = Doorkeeper(parts.tenants, public_url=url)
+        settlement = Settlement(parts.store, parts.store, doorkeeper, clock, parts.log)
         return Routes(parts.acceptance, parts.store, parts.log, settlement=settlement)
 
     def finding(self, clock: Clock) -> Finding:

@@ -11,6 +11,7 @@ import msgspec
 
 from ci360_twilio.clients.connections import HttpAnswer
 from ci360_twilio.core.codes import explain, failure_of
+from ci360_twilio.core.inbound import Heard, parse_listed_inbound
 from ci360_twilio.core.match import Listed, parse_listed
 from ci360_twilio.core.receipt import Receipt, parse_resource
 from ci360_twilio.errors import AnswerLost, Failure, TwilioRefused
@@ -29,7 +30,7 @@ def read_answer(answer: HttpAnswer) -> Receipt:
     """
     if answer.status not in (HTTPStatus.OK, HTTPStatus.CREATED):
         raise _refused(answer)
-    receipt = parse_resource(_json(answer.body))
+    receipt = parse_resource(json_object(answer.body))
     if receipt is None:
         raise unreadable()
     return receipt
@@ -43,7 +44,7 @@ def read_resource(answer: HttpAnswer) -> dict[str, Any]:
     """
     if answer.status != HTTPStatus.OK:
         raise _refused(answer)
-    return _json(answer.body)
+    return json_object(answer.body)
 
 
 def read_list(page: dict[str, Any], name: str) -> list[dict[str, Any]]:
@@ -57,6 +58,12 @@ def read_list(page: dict[str, Any], name: str) -> list[dict[str, Any]]:
 def read_rows(page: dict[str, Any]) -> list[Listed]:
     """Read the messages that a page lists; rows that name none are left out."""
     return [row for row in map(parse_listed, read_list(page, "messages")) if row is not None]
+
+
+def read_inbound(page: dict[str, Any]) -> list[Heard]:
+    """Read the messages of customers that a page lists; others are left out."""
+    listed = map(parse_listed_inbound, read_list(page, "messages"))
+    return [heard for heard in listed if heard is not None]
 
 
 def next_query(page: dict[str, Any]) -> str | None:
@@ -102,7 +109,7 @@ def unreadable() -> AnswerLost:
 
 
 def _refused(answer: HttpAnswer) -> TwilioRefused | AnswerLost:
-    status, code = answer.status, _json(answer.body).get("code")
+    status, code = answer.status, json_object(answer.body).get("code")
     code = code if isinstance(code, int) and not isinstance(code, bool) else None
     failure = failure_of(code, status)
     if failure is Failure.AMBIGUOUS:
@@ -113,11 +120,12 @@ def _refused(answer: HttpAnswer) -> TwilioRefused | AnswerLost:
         failure=failure,
         status=status,
         twilio_code=code,
-        retry_after=_seconds(answer.headers.get("Retry-After")),
+        retry_after=seconds_of(answer.headers.get("Retry-After")),
     )
 
 
-def _json(body: bytes) -> dict[str, Any]:
+def json_object(body: bytes) -> dict[str, Any]:
+    """Read a JSON object; empty where it is none."""
     with suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         decoded = msgspec.json.decode(body)
         if isinstance(decoded, dict):
@@ -125,7 +133,7 @@ def _json(body: bytes) -> dict[str, Any]:
     return {}
 
 
-def _seconds(value: str | None) -> float | None:
+def seconds_of(value: str | None) -> float | None:
     """Read ``Retry-After`` in seconds; a date there is not followed."""
     try:
         seconds = float(value or "")

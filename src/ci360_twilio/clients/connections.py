@@ -174,13 +174,13 @@ class Connections:
             _left(until)
         except (OSError, http.client.HTTPException, ValueError) as exc:
             connection.close()
-            raise NotConnected(_why(exc)) from exc
+            raise NotConnected(why(exc)) from exc
         return connection
 
     def _make(self, timeout: float) -> http.client.HTTPConnection:
         if self._context is None:
             return http.client.HTTPConnection(self._host, self._port, timeout=timeout)
-        proxy = _proxy(self._host)
+        proxy = proxy_of(self._host)
         if proxy is None:
             return http.client.HTTPSConnection(
                 self._host, self._port, timeout=timeout, context=self._context
@@ -188,7 +188,7 @@ class Connections:
         connection = http.client.HTTPSConnection(
             proxy.hostname or "", proxy.port or 8080, timeout=timeout, context=self._context
         )
-        login = _proxy_login(proxy.username, proxy.password)
+        login = proxy_login(proxy.username, proxy.password)
         connection.set_tunnel(self._host, self._port or 443, login)
         return connection
 
@@ -219,7 +219,7 @@ def _left(until: float) -> float:
     return min(left, READ_SECONDS)
 
 
-def _proxy(host: str) -> SplitResult | None:
+def proxy_of(host: str) -> SplitResult | None:
     """Give the proxy that https to a host goes through, if any; raises ``ValueError`` for no address."""
     named = getproxies().get("https")
     if not named or proxy_bypass(host):
@@ -231,7 +231,8 @@ def _proxy(host: str) -> SplitResult | None:
     return proxy
 
 
-def _proxy_login(user: str | None, password: str | None) -> dict[str, str]:
+def proxy_login(user: str | None, password: str | None) -> dict[str, str]:
+    """Give the header by which a proxy lets us in, if it asks for one."""
     if user is None:
         return {}
     login = f"{unquote(user)}:{unquote(password or '')}".encode()
@@ -248,7 +249,7 @@ def _has_something_to_read(connection: http.client.HTTPConnection) -> bool:
         return True
 
 
-def _why(exc: Exception) -> str:
+def why(exc: Exception) -> str:
     """Name what kept a connection from coming about; its own text may hold addresses."""
     if isinstance(exc, ssl.SSLError):
         return "tls"

@@ -151,6 +151,7 @@ class CachedTenants:
         documents: Documents,
         *,
         hosts: tuple[str, ...] = (),
+        ci360_hosts: tuple[str, ...] = (),
         seconds: float = 300.0,
         clock: Callable[[], float],
     ) -> None:
@@ -159,11 +160,13 @@ class CachedTenants:
         Args:
             documents: where documents come from.
             hosts: hosts that a document may name besides Twilio's.
+            ci360_hosts: the same besides CI360's.
             seconds: how long a good document is used before it is read again.
             clock: gives seconds that only grow.
         """
         self._documents = documents
         self._hosts = hosts
+        self._ci360_hosts = ci360_hosts
         self._seconds = seconds
         self._clock = clock
         self._cache: OrderedDict[TenantId, _Cached] = OrderedDict()
@@ -189,6 +192,11 @@ class CachedTenants:
         if due:
             self._renew(tenant_id, self._cache.get(tenant_id))
         return self.get(tenant_id)
+
+    def known(self) -> list[Tenant]:
+        """Give the tenants that have been asked for and could be used, as they were read last."""
+        answers = [cached.answer for cached in list(self._cache.values())]
+        return [answer for answer in answers if isinstance(answer, Tenant)]
 
     def _is_old(self, cached: _Cached) -> bool:
         most = self._seconds
@@ -216,6 +224,7 @@ class CachedTenants:
         self, tenant_id: TenantId
     ) -> Tenant | TenantUnknown | TenantBroken | TenantUnavailable:
         try:
-            return parse_tenant(self._documents.read(tenant_id), tenant_id, self._hosts)
+            document = self._documents.read(tenant_id)
+            return parse_tenant(document, tenant_id, self._hosts, self._ci360_hosts)
         except (TenantUnknown, TenantBroken, TenantUnavailable) as exc:
             return exc.with_traceback(None)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import re
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from typing import Any
@@ -14,12 +16,14 @@ from ci360_twilio.clients.answers import (
     check_account,
     next_query,
     read_answer,
+    read_inbound,
     read_list,
     read_resource,
     read_rows,
     unreadable,
 )
 from ci360_twilio.clients.connections import Connections, HttpAnswer, NoAnswer, NotConnected
+from ci360_twilio.core.inbound import Heard
 from ci360_twilio.core.match import Listed
 from ci360_twilio.core.message import Message
 from ci360_twilio.core.receipt import Receipt, parse_resource
@@ -30,6 +34,11 @@ PAGE_SIZE = 100
 MAX_PAGES = 10
 """A recipient with more than a thousand messages in the days that are looked through is no
 customer; a list that goes on is given up as a lost answer."""
+
+INBOUND_PAGE_SIZE = 1_000
+MAX_INBOUND_PAGES = 50
+"""Customers' messages to one number in some hours; more than these are looked at in the next hours."""
+_API_HOST = re.compile(r"api\.(?:[a-z0-9-]+\.)*twilio\.com(?::443)?$", re.IGNORECASE)
 
 _MAY_SEND_ALL_THE_SAME = frozenset({20003, 20008, 70051})
 """Codes of a 403 for credentials that Twilio knows and that may not look: restricted keys and test
@@ -113,6 +122,41 @@ class TwilioClient:
         if receipt is None or receipt.sid != sid:
             raise unreadable()
         return receipt
+
+    def inbound(
+        self, tenant: Tenant, number: str, *, since: datetime, timeout: float = 10.0
+    ) -> Iterator[list[Heard]]:
+        """List messages to a number of ours; see :class:`ci360_twilio.ports.Lister`.
+
+        A list is given up after :data:`MAX_INBOUND_PAGES`, as a lost answer: the messages that were
+        given are customers' all the same.
+        """
+        day = f"{since.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
+        query = urlencode({"To": number, "PageSize": str(INBOUND_PAGE_SIZE), "DateSent>": day})
+        for _ in range(MAX_INBOUND_PAGES):
+            page = self._page(tenant, query, timeout)
+            yield read_inbound(page)
+            following = next_query(page)
+            if following is None:
+                return
+            query = following
+        raise AnswerLost("Twilio's list is too long to be read.", reason="list_too_long")
+
+    def service_numbers(self, tenant: Tenant, service: str, *, timeout: float = 10.0) -> list[str]:
+        """List a Messaging Service's numbers; see :class:`ci360_twilio.ports.Lister`.
+
+        Services live beside the messages: at ``messaging.twilio.com`` where these are at
+        ``api.twilio.com``, and at the same place where that is no host of Twilio's.
+        """
+        url = f"{_messaging_url(tenant)}/v1/Services/{service}/PhoneNumbers?PageSize=1000"
+        try:
+            rows = read_list(self._get(tenant, url, timeout), "phone_numbers")
+        except TwilioRefused as exc:
+            if exc.twilio_code == NO_SUCH_RESOURCE:
+                return []
+            raise
+        numbers = (row.get("phone_number") for row in rows)
+        return [number for number in numbers if isinstance(number, str)]
 
     def probe(self, tenant: Tenant, *, timeout: float = 10.0) -> None:
         """Ask Twilio for something that sends nothing, to see whether the credentials fit.
@@ -213,6 +257,14 @@ def encode_form(message: Message, *, validity: int, callback: str | None = None)
     if callback is not None:
         fields.append(f"StatusCallback={quote_plus(callback)}")
     return "&".join(fields)
+
+
+def _messaging_url(tenant: Tenant) -> str:
+    parts = urlsplit(tenant.messages_url)
+    host = parts.netloc
+    if _API_HOST.match(host):
+        host = f"messaging.{host.partition('.')[2]}"
+    return f"{parts.scheme}://{host}"
 
 
 def _account_url(tenant: Tenant) -> str:

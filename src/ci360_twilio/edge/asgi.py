@@ -1,7 +1,8 @@
 """The ASGI face of the routes: what arrives together is written with one commit.
 
-Events and Twilio's callbacks are gathered apart: a flood of callbacks must not keep events waiting.
-A plain ASGI application; nothing here decides anything about a request.
+Events, status callbacks and customers' messages are gathered apart: a flood of callbacks must not keep
+events waiting, nor a question to Twilio about a customer's message the callbacks. A plain ASGI
+application; nothing here decides anything about a request.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from typing import Any
 
 from ci360_twilio.core.event import MAX_BYTES
 from ci360_twilio.edge.http import EVENTS, Request, Response, Routes, failure
-from ci360_twilio.flow.settle import MAX_CALLBACK, STATUS
+from ci360_twilio.flow.addresses import INBOUND, STATUS
+from ci360_twilio.flow.webhook import MAX_WEBHOOK
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -112,6 +114,7 @@ class App:
         self._statuses = Gatherer(
             routes.statuses, name="settle", most=MAX_CALLBACKS, spacing=SPACING
         )
+        self._inbound = Gatherer(routes.inbound, name="hear", most=MAX_CALLBACKS, spacing=SPACING)
         self._others = ThreadPoolExecutor(2, thread_name_prefix="http")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -128,7 +131,7 @@ class App:
             name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]
         }
         path = scope["path"]
-        most = MAX_CALLBACK if path.startswith(STATUS) else MAX_BYTES
+        most = MAX_WEBHOOK if path.startswith((STATUS, INBOUND)) else MAX_BYTES
         body = await _body(headers, receive, most)
         client = scope.get("client")
         request = Request(
@@ -164,6 +167,8 @@ class App:
             return await self._events.submit(request)
         if request.path.startswith(STATUS) and request.method == "POST":
             return await self._statuses.submit(request)
+        if request.path.startswith(INBOUND) and request.method == "POST":
+            return await self._inbound.submit(request)
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._others, self._routes.handle, request)
 
@@ -173,6 +178,7 @@ class App:
         await receive()
         self._events.close()
         self._statuses.close()
+        self._inbound.close()
         self._others.shutdown()
         await send({"type": "lifespan.shutdown.complete"})
 

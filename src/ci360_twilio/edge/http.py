@@ -9,7 +9,7 @@ import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
@@ -18,13 +18,22 @@ from ci360_twilio.core.access import parse_credentials
 from ci360_twilio.core.entry import UNFINISHED, Entry, Status
 from ci360_twilio.errors import ConnectorError, LedgerUnavailable
 from ci360_twilio.flow.accept import Acceptance, Accepted, Answer, Arrival, Ignored
-from ci360_twilio.flow.settle import STATUS, Settled, Settlement, StatusCallback
+from ci360_twilio.flow.addresses import INBOUND, STATUS
+from ci360_twilio.flow.webhook import Webhook
 from ci360_twilio.logs import Log
 from ci360_twilio.ports import Vitals
+
+if TYPE_CHECKING:  # the direct Lambda has no webhooks, and starts sooner without them
+    from ci360_twilio.flow.dating import Dating
+    from ci360_twilio.flow.hear import Listening, Taken
+    from ci360_twilio.flow.settle import Settlement
 
 EVENTS = "/ci360/events"
 RETRY_AFTER = "5"
 """Seconds that a caller is asked to wait after a 503."""
+DATING_SECONDS = 4.0
+"""How long Twilio is asked, before an inbound message is answered, when a customer wrote; Twilio waits
+15 seconds for the answer."""
 READY_SECONDS = 1.0
 """How long the answer of ``/readyz`` is kept, so that asking often costs no writes."""
 
@@ -54,6 +63,10 @@ class Response(msgspec.Struct, frozen=True, kw_only=True):
     headers: tuple[tuple[str, str], ...] = ()
 
 
+_NO_CONTENT = Response(status=204)
+_NO_REPLY = Response(status=200, body=b"<Response/>", content_type="text/xml")
+"""TwiML that has nothing sent back (docs/messaging/twiml)."""
+
 _encode = msgspec.json.Encoder().encode
 
 _Item = TypeVar("_Item")
@@ -70,6 +83,8 @@ class Routes:
         log: Log,
         *,
         settlement: Settlement | None = None,
+        listening: Listening | None = None,
+        dating: Dating | None = None,
         on_loopback: bool = False,
         authenticated_upstream: bool = False,
         metrics: Callable[[], tuple[bytes, str]] | None = None,
@@ -82,6 +97,8 @@ class Routes:
             vitals: the ledger, for ``/readyz``.
             log: where unexpected errors are told.
             settlement: the verb behind ``POST /twilio/status/<tenant id>``, where Twilio may call.
+            listening: the verb behind ``POST /twilio/inbound/<tenant id>``, likewise.
+            dating: asks when customers wrote, where their consent hangs on it.
             on_loopback: the server is bound to loopback and has no public address.
             authenticated_upstream: a gateway in front authenticates every request.
             metrics: gives the text of ``/metrics`` and its content type.
@@ -91,6 +108,8 @@ class Routes:
         self._vitals = vitals
         self._log = log
         self._settlement = settlement
+        self._listening = listening
+        self._dating = dating
         self._on_loopback = on_loopback
         self._upstream = authenticated_upstream
         self._metrics = metrics
@@ -103,6 +122,8 @@ class Routes:
             return self.events([request])[0]
         if request.path.startswith(STATUS):
             return self.statuses([request])[0]
+        if request.path.startswith(INBOUND):
+            return self.inbound([request])[0]
         pages = {"/healthz": self._healthz, "/readyz": self._readyz, "/metrics": self._metrics_page}
         page = pages.get(request.path)
         if page is None:
@@ -133,26 +154,56 @@ class Routes:
 
     def statuses(self, requests: Sequence[Request]) -> list[Response]:
         """Answer a batch of status callbacks, with one commit."""
-        if self._settlement is None:
+        settle = self._settlement.settle_many if self._settlement else None
+        return self._webhooks(requests, STATUS, settle, _NO_CONTENT)
+
+    def inbound(self, requests: Sequence[Request]) -> list[Response]:
+        """Answer a batch of customers' messages, with one commit.
+
+        Where a consent hangs on when they were written Twilio is asked before the answer, so that a
+        START holds as soon as it is answered.
+        """
+        hear = self._listening.hear_many if self._listening else None
+        return self._webhooks(requests, INBOUND, hear, _NO_REPLY, then=self._date)
+
+    def _webhooks(
+        self,
+        requests: Sequence[Request],
+        route: str,
+        verb: Callable[[list[Webhook]], list[_Answer | ConnectorError]] | None,
+        done: Response,
+        then: Callable[[list[_Answer]], None] = lambda _: None,
+    ) -> list[Response]:
+        if verb is None:
             return [_not_found(request) for request in requests]
-        callbacks = [_callback(request) for request in requests if request.method == "POST"]
-        upset = LedgerUnavailable("The callback could not be taken just now.")
-        answers: list[Settled | ConnectorError]
-        answers = self._answered(self._settlement.settle_many, callbacks, upset)
+        webhooks = [_webhook(request, route) for request in requests if request.method == "POST"]
+        upset = LedgerUnavailable("The request could not be taken just now.")
+        answers = self._answered(verb, webhooks, upset)
+        then([one for one in answers if not isinstance(one, ConnectorError)])
         left = iter(answers)
         return [
-            _settled(next(left), request.request_id)
+            _taken(next(left), done, request.request_id)
             if request.method == "POST"
             else _method_not_allowed(request, "POST")
             for request in requests
         ]
 
+    def _date(self, taken: list[Taken]) -> None:
+        """Ask when customers wrote, where that decides; what is not answered is asked again later."""
+        undated = [one.consent for one in taken if one.consent and one.consent.undated]
+        if not undated or self._dating is None:
+            return
+        try:
+            self._dating.date_now(undated, seconds=DATING_SECONDS)
+        except Exception as exc:  # noqa: BLE001 - what was heard is written, and is answered so
+            self._log.error("http.unexpected", error=type(exc).__name__, verb="date_now")
+
     def _answered(
         self,
-        verb: Callable[[list[_Item]], list[_Answer]],
+        verb: Callable[[list[_Item]], list[Any]],
         items: list[_Item],
-        upset: _Answer,
-    ) -> list[_Answer]:
+        upset: ConnectorError,
+    ) -> list[Any]:
         """Do a batch; what upsets the verb gets the answer ``upset`` and takes no others with it."""
         try:
             return verb(items) if items else []
@@ -212,9 +263,9 @@ class Routes:
         return failure(503, "unavailable", words, request.request_id)
 
 
-def _callback(request: Request) -> StatusCallback:
-    return StatusCallback(
-        tenant_id=request.path.removeprefix(STATUS),
+def _webhook(request: Request, route: str) -> Webhook:
+    return Webhook(
+        tenant_id=request.path.removeprefix(route),
         query=request.query,
         body=request.body,
         headers=request.headers,
@@ -222,8 +273,8 @@ def _callback(request: Request) -> StatusCallback:
     )
 
 
-def _settled(answer: Settled | ConnectorError, request_id: str) -> Response:
-    return Response(status=204) if isinstance(answer, Settled) else respond(answer, request_id)
+def _taken(answer: object, done: Response, request_id: str) -> Response:
+    return respond(answer, request_id) if isinstance(answer, ConnectorError) else done
 
 
 def respond(answer: Answer, request_id: str) -> Response:

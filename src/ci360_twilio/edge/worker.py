@@ -1,7 +1,8 @@
 """The worker: a loop over ``send`` with many requests to Twilio open at one time.
 
 One thread talks to the ledger; the others only talk to Twilio. What they bring back is committed
-in groups, as are the entries that are about to go out.
+in groups, as are the entries that are about to go out. Beside that loop threads of their own ask what
+became of messages, attend to what customers wrote, and tell CI360.
 """
 
 from __future__ import annotations
@@ -10,10 +11,12 @@ import queue
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from datetime import datetime
 
 from ci360_twilio.core.entry import Entry, Fact, Key
 from ci360_twilio.core.pause import Cause
+from ci360_twilio.edge.reporter import Reporter
 from ci360_twilio.errors import LedgerUnavailable
 from ci360_twilio.flow.send import ATTEMPT_SECONDS, Begun
 from ci360_twilio.logs import LEDGER_PURGED
@@ -48,6 +51,7 @@ class Worker:
         self._next_claim = self._next_housekeeping = 0.0
         self._stopping = False
         self._kept = threading.Event()
+        self._reporter = Reporter(parts)
 
     def stop(self) -> None:
         """Ask the worker to take nothing new; safe in a signal handler."""
@@ -56,9 +60,13 @@ class Worker:
     def run(self) -> None:
         """Work until stopped. Requests that are open then are waited for and recorded."""
         senders = [threading.Thread(target=self._send, name="send") for _ in range(self._most)]
-        keeper = threading.Thread(target=self._keep, name="keep")
-        for thread in (*senders, keeper):
+        keepers = [
+            threading.Thread(target=self._keep, args=(self._look_after_messages,), name="keep"),
+            threading.Thread(target=self._keep, args=(self._attend_to_customers,), name="attend"),
+        ]
+        for thread in (*senders, *keepers):
             thread.start()
+        self._reporter.start()
         try:
             while not self._stopping:
                 try:
@@ -71,7 +79,9 @@ class Worker:
             self._kept.set()
             for _ in senders:
                 self._going.put(None)
-            keeper.join()
+            for thread in keepers:
+                thread.join()
+            self._reporter.stop()
 
     def _send(self) -> None:
         """Make attempts, one after the other, until there is nothing more to come."""
@@ -79,18 +89,35 @@ class Worker:
             fact = self._sending.attempt(begun, timeout=ATTEMPT_SECONDS)
             self._done.put((begun.entry.key, fact))
 
-    def _keep(self) -> None:
-        """Ask Twilio what became of messages, and whether what was paused works again."""
+    def _keep(self, work: Callable[[], None]) -> None:
+        """Do something again and again until the worker stops; its failures keep nothing else."""
         while not self._kept.wait(KEEP_SECONDS):
             try:
-                self._parts.pausing.ask(self._parts.client)
-                self._parts.pausing.write()
-                self._find()
+                work()
             except LedgerUnavailable as exc:
                 self._log.error("worker.ledger", error=exc.code, message=exc.message)
                 self._kept.wait(BACKOFF_SECONDS)
             except Exception as exc:  # noqa: BLE001 - sending goes on; the next round tries again
                 self._log.error("worker.keep", error=type(exc).__name__)
+
+    def _look_after_messages(self) -> None:
+        """Ask Twilio what became of messages, and whether what was paused works again."""
+        self._parts.pausing.ask(self._parts.client)
+        self._parts.pausing.write()
+        self._find()
+
+    def _attend_to_customers(self) -> None:
+        """Ask when customers wrote where that decides; list what no webhook brought; pull wishes."""
+        parts = self._parts
+        while not self._kept.is_set() and parts.dating.date_due(AT_ONCE) == AT_ONCE:
+            pass
+        parts.catching_up.add(self._sending.senders)
+        while not self._kept.is_set() and parts.catching_up.list_due():
+            pass
+        for tenant in parts.tenants.known():
+            parts.preferences.schedule(tenant)
+        while not self._kept.is_set() and parts.preferences.pull_due():
+            pass
 
     def _find(self) -> None:
         """Look for messages until there is nothing more to look for just now, or the worker stops."""

@@ -16,7 +16,7 @@ from ci360_twilio.core.access import NONE, Credentials, fits
 from ci360_twilio.core.creative import Problem, parse_creative
 from ci360_twilio.core.due import sweep
 from ci360_twilio.core.e164 import country_of
-from ci360_twilio.core.entry import Entry, Status, Step, key_of
+from ci360_twilio.core.entry import Entry, Status, Step, key_of, owing
 from ci360_twilio.core.event import MAX_BYTES, OUTBOUND, Event, Payload, parse_event, parse_payload
 from ci360_twilio.core.message import DEFAULT_NAMES, AttributeNames, Message, compose
 from ci360_twilio.core.tenant import Tenant, TenantId, parse_tenant_id
@@ -158,7 +158,7 @@ class Acceptance:
         expires_at = since + self._ttl
         kept = max(timedelta(days=tenant.retention_days), self._ttl)
         step = Step(at=now, step="accept", decision=status.value, reason=reason)
-        return Entry(
+        entry = Entry(
             key=key_of(tenant.id, event.guid),
             tenant_id=tenant.id,
             guid=event.guid,
@@ -172,8 +172,11 @@ class Acceptance:
             message=message,
             origin=event.origin,
             problems=problems,
+            consent_group=tenant.group_of(message.sender) if message else None,
+            tells=tenant.tells,
             history=(step,),
         )
+        return owing(entry, now)
 
     def _verdict(
         self, event: Event, tenant: Tenant, now: datetime

@@ -32,17 +32,15 @@ from ci360_twilio.errors import (
     SendFailed,
     TwilioRefused,
 )
+from ci360_twilio.flow.addresses import status_address
 from ci360_twilio.flow.pausing import Pausing
-from ci360_twilio.logs import ENTRY_SWEPT, MESSAGE_SENT, Log, safe_guid
+from ci360_twilio.logs import ENTRY_SUPPRESSED, ENTRY_SWEPT, MESSAGE_SENT, Log, safe_guid
 from ci360_twilio.ports import Claimed, Clock, Ledger, Sender, Tenants, unpaced
 
 ATTEMPT_SECONDS = 35.0
 """How long a worker gives one attempt: Twilio may hold a create call for about 26 seconds."""
 CLAIMS = 20
 """Claims in a row that may take nothing, since all they found had to wait."""
-CALLBACK_OVERRIDES = "#rc=5&rp=all"
-"""Has Twilio repeat a callback that did not get through, up to five times, whatever went wrong; by
-itself it does so once, and only where no connection came about."""
 
 
 class Begun(msgspec.Struct, frozen=True):
@@ -94,6 +92,12 @@ class Sending:
         self._unpaced: set[Key] = set()
         """Entries that were claimed before their tenant's rates were known."""
         self._lines: queue.SimpleQueue[tuple[str, dict[str, Any]]] = queue.SimpleQueue()
+        self._senders: set[tuple[TenantId, str]] = set()
+
+    @property
+    def senders(self) -> set[tuple[TenantId, str]]:
+        """The senders that this process has sent from."""
+        return self._senders.copy()
 
     def claim(self, limit: int, keys: Sequence[Key] | None = None) -> list[Entry]:
         """Take entries that may be sent, for one lease; what time has overtaken is logged.
@@ -137,8 +141,9 @@ class Sending:
             also: what came of earlier attempts, to be written in the same commit.
 
         Returns:
-            The entries that may be sent now. Left out are those whose lease or time is over, that a
-            pause or a limit covers, and whose tenant cannot be read; these are put off.
+            The entries that may be sent now. Left out are those whose lease or time is over, whose
+            recipient has opted out, that a pause or a limit covers, and whose tenant cannot be read;
+            these are put off.
         """
         self._write_lines()
         self._pausing.write()
@@ -150,11 +155,20 @@ class Sending:
             name: one.messages_per_hour for name, one in tenants.items() if one.messages_per_hour
         }
         results = self._ledger.record_many([*also, *starts], hourly_limits=limits)[len(also) :]
-        return [
+        self._log.info_many(
+            (ENTRY_SUPPRESSED, _ids(entry) | {"decision": entry.status, "reason": entry.reason})
+            for entry in results
+            if entry is not None and entry.status is Status.SUPPRESSED
+        )
+        begun = [
             Begun(entry, tenant)
             for entry, (_, tenant) in zip(results, first, strict=True)
             if entry is not None and tenant is not None and entry.status is Status.SENDING
         ]
+        self._senders.update(
+            (one.tenant.id, one.entry.message.sender) for one in begun if one.entry.message
+        )
+        return begun
 
     def release(self, entries: Sequence[Entry]) -> None:
         """Give claimed entries back that were not begun."""
@@ -264,8 +278,7 @@ class Sending:
     def _callback_of(self, entry: Entry) -> str | None:
         if self._public_url is None or entry.correlation is None:
             return None
-        path = f"/twilio/status/{entry.tenant_id}?m={entry.correlation}"
-        return f"{self._public_url}{path}{CALLBACK_OVERRIDES}"
+        return status_address(self._public_url, entry.tenant_id, entry.correlation)
 
     def _fact(self, entry: Entry, kind: Kind, **members: Any) -> Fact:
         return Fact(kind=kind, at=self._clock(), lease=entry.lease, **members)

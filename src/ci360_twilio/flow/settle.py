@@ -1,54 +1,33 @@
 """``settle``: status callbacks from Twilio -> facts in the ledger, and an answer for each.
 
 Callbacks come late, twice and out of order, even before the answer to the request that they belong
-to, and from whoever knows the address. So each must be signed for this very address by its tenant's
-account; what it then changes is decided by :func:`ci360_twilio.core.entry.advance` alone.
+to. What one changes is decided by :func:`ci360_twilio.core.entry.advance` alone. One that belongs to
+no entry is set aside.
 """
 
 from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
-from typing import Any, NamedTuple
-from urllib.parse import parse_qsl
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
 from ci360_twilio.core.entry import Entry, Fact, Key, Kind
 from ci360_twilio.core.receipt import Receipt, is_final, parse_callback
-from ci360_twilio.core.signature import is_signed
-from ci360_twilio.core.tenant import Tenant, TenantId, parse_tenant_id
-from ci360_twilio.errors import (
-    BadTenantId,
-    ConnectorError,
-    Forbidden,
-    LedgerUnavailable,
-    TenantUnknown,
-    TooLarge,
-)
+from ci360_twilio.core.tenant import TenantId
+from ci360_twilio.errors import ConnectorError, LedgerUnavailable
+from ci360_twilio.flow.addresses import STATUS
 from ci360_twilio.flow.tripping import End, Tripping
+from ci360_twilio.flow.webhook import Doorkeeper, Refused, Webhook, refusal_fields
 from ci360_twilio.logs import RECEIPT_REFUSED, RECEIPT_SETTLED, Log, safe_guid
-from ci360_twilio.ports import Clock, Controls, Ledger, Mark, Tenants
-
-STATUS = "/twilio/status/"
-"""Where callbacks come in; the tenant's id follows."""
-MAX_CALLBACK = 65_536
-"""Largest body of a callback; real ones have some 500 bytes."""
+from ci360_twilio.ports import Clock, Controls, Ledger, Mark, Stray, Strays
 
 
-class StatusCallback(msgspec.Struct, frozen=True, kw_only=True):
-    """One request of Twilio's, as an edge hands it in; all of it is hostile."""
-
-    tenant_id: str
-    """What stands in the path."""
-    query: str = ""
-    """What follows the ``?``, byte for byte."""
-    headers: Mapping[str, str] = {}
-    """Names in lower case."""
-    body: bytes = b""
-    request_id: str = ""
+class Receipts(Ledger, Strays, Protocol):
+    """Where receipts go: to entries, or aside."""
 
 
 class Settled(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,13 +39,6 @@ class Settled(msgspec.Struct, frozen=True, kw_only=True):
     """The entry as it is now."""
     ignored: str | None = None
     """Why nothing was changed."""
-
-
-class _Refused(NamedTuple):
-    error: ConnectorError
-    reason: str
-    """For the log alone."""
-    tenant_id: TenantId | None = None
 
 
 class _Heard(NamedTuple):
@@ -82,33 +54,28 @@ class Settlement:
 
     def __init__(
         self,
-        ledger: Ledger,
+        ledger: Receipts,
         controls: Controls,
-        tenants: Tenants,
+        doorkeeper: Doorkeeper,
         clock: Clock,
         log: Log,
-        *,
-        public_url: str | None,
     ) -> None:
         """Make it.
 
         Args:
-            ledger: holds the entries.
+            ledger: holds the entries, and what belongs to none.
             controls: where senders are paused whose messages end badly.
-            tenants: whose accounts sign.
+            doorkeeper: lets callbacks in.
             clock: tells the time.
             log: hears of every callback.
-            public_url: the address at which Twilio reaches us, without a slash at its end. Without
-                one there is nothing that a signature could be compared with.
         """
         self._ledger = ledger
-        self._tenants = tenants
+        self._doorkeeper = doorkeeper
         self._clock = clock
         self._log = log
-        self._public_url = public_url
         self._tripping = Tripping(controls, log)
 
-    def settle_many(self, callbacks: Sequence[StatusCallback]) -> list[Settled | ConnectorError]:
+    def settle_many(self, callbacks: Sequence[Webhook]) -> list[Settled | ConnectorError]:
         """Answer callbacks, in their order.
 
         Where the ledger cannot be read or written, those that need it are answered with
@@ -118,60 +85,36 @@ class Settlement:
         outcomes = [self._hear(callback) for callback in callbacks]
         heard = [one for one in outcomes if isinstance(one, _Heard)]
         ends: list[End] = []
-        settled: Iterator[Settled | _Refused]
+        settled: Iterator[Settled | Refused]
         try:
             settled = iter(self._settle(heard, ends, now))
         except LedgerUnavailable as exc:
-            settled = iter([_Refused(exc, exc.code, one.tenant_id) for one in heard])
+            settled = iter([Refused(exc, exc.code, one.tenant_id) for one in heard])
         final = [next(settled) if isinstance(one, _Heard) else one for one in outcomes]
         took = round((time.perf_counter() - started) * 1000, 3)
         self._log.info_many(
             [_line(c, f, took, len(callbacks)) for c, f in zip(callbacks, final, strict=True)]
         )
         self._tripping.watch(ends, now)
-        return [one.error if isinstance(one, _Refused) else one for one in final]
+        return [one.error if isinstance(one, Refused) else one for one in final]
 
-    def _hear(self, callback: StatusCallback) -> _Heard | Settled | _Refused:
-        """Pass one callback through the gates that need no ledger."""
-        known: TenantId | None = None
-        try:
-            if len(callback.body) > MAX_CALLBACK:
-                raise TooLarge(f"The body is over {MAX_CALLBACK:,} bytes.")
-            tenant_id = parse_tenant_id(callback.tenant_id)
-            if self._public_url is None:
-                return _refused("no_public_url")
-            tenant = self._tenants.get(tenant_id)
-            known = tenant.id
-            if not self._signed_by(tenant, callback):
-                tenant = self._tenants.reread(tenant_id)  # its token may have changed
-                if not self._signed_by(tenant, callback):
-                    return _refused("signature", known)
-        except (BadTenantId, TenantUnknown):
-            return _refused("tenant")
-        except ConnectorError as exc:
-            return _Refused(exc, exc.code, known)
-        form = _form(callback)
-        if form.get("AccountSid") != tenant.account:
-            return _refused("account", known)
-        receipt = parse_callback(form)
+    def _hear(self, callback: Webhook) -> _Heard | Settled | Refused:
+        """Read what a callback says, if it is let in."""
+        admitted = self._doorkeeper.admit(callback, STATUS)
+        if isinstance(admitted, Refused):
+            return admitted
+        tenant_id = admitted.tenant.id
+        receipt = parse_callback(admitted.form)
         if receipt is None:
             return Settled(tenant_id=tenant_id, ignored="no_receipt")
         return _Heard(tenant_id, _correlation(callback.query), receipt)
-
-    def _signed_by(self, tenant: Tenant, callback: StatusCallback) -> bool:
-        query = f"?{callback.query}" if callback.query else ""
-        return is_signed(
-            url=f"{self._public_url}{STATUS}{tenant.id}{query}",
-            body=callback.body,
-            headers=callback.headers,
-            tokens=tenant.webhook_tokens,
-            webhook_keys=tenant.webhook_keys,
-        )
 
     def _settle(self, heard: Sequence[_Heard], ends: list[End], now: datetime) -> list[Settled]:
         """Write what callbacks say, in one commit; ``ends`` gets first final statuses."""
         marks = [Mark(one.tenant_id, one.correlation, one.receipt.sid) for one in heard]
         found = self._ledger.marked(marks) if marks else []
+        strays = [_stray(one, now) for one, entry in zip(heard, found, strict=True) if not entry]
+        self._ledger.keep_strays(strays)
         facts = [_facts(one, entry, now) for one, entry in zip(heard, found, strict=True)]
         every = [fact for some in facts for fact in some]
         results = iter(self._ledger.record_many(every) if every else ())
@@ -189,25 +132,6 @@ class Settlement:
                 ends.append(End(after, one.receipt))
             settled.append(_settled(one, after))
         return settled
-
-
-_FORBIDDEN = "The request is not from this tenant's Twilio account."
-
-
-def _refused(reason: str, tenant_id: TenantId | None = None) -> _Refused:
-    """Refuse in the same words whatever the reason is: nobody learns which tenants there are."""
-    return _Refused(Forbidden(_FORBIDDEN), reason, tenant_id)
-
-
-def _form(callback: StatusCallback) -> dict[str, str]:
-    """Read the members of a signed body, a form or JSON; empty where it is neither."""
-    try:
-        if "json" not in callback.headers.get("content-type", "").lower():
-            return dict(parse_qsl(callback.body.decode(), keep_blank_values=True))
-        members = msgspec.json.decode(callback.body, type=dict[str, Any])
-    except (ValueError, RecursionError, msgspec.MsgspecError):
-        return {}
-    return {name: value for name, value in members.items() if isinstance(value, str)}
 
 
 _TOKEN = re.compile(r"[A-Za-z0-9]{1,64}")
@@ -245,6 +169,17 @@ def _facts(heard: _Heard, entry: Entry | None, now: datetime) -> list[tuple[Key,
     return [(entry.key, Fact(kind=Kind.MADE, at=now, receipt=receipt, by="settle")), told]
 
 
+def _stray(heard: _Heard, now: datetime) -> Stray:
+    return Stray(
+        tenant_id=heard.tenant_id,
+        sid=heard.receipt.sid,
+        status=heard.receipt.status,
+        error_code=heard.receipt.error_code,
+        first_at=now,
+        last_at=now,
+    )
+
+
 def _why_ignored(receipt: Receipt, entry: Entry | None, facts: Sequence[object]) -> str:
     if entry is None:
         return "no_entry"
@@ -258,7 +193,7 @@ def _settled(heard: _Heard, entry: Entry | None, ignored: str | None = None) -> 
 
 
 def _line(
-    callback: StatusCallback, outcome: Settled | _Refused, took: float, batch: int
+    callback: Webhook, outcome: Settled | Refused, took: float, batch: int
 ) -> tuple[str, dict[str, Any]]:
     """Give the log line of one callback: ids and decisions, nothing of the content."""
     fields: dict[str, Any] = {
@@ -267,9 +202,8 @@ def _line(
         "batch": batch,
         "tenant": outcome.tenant_id,
     }
-    if isinstance(outcome, _Refused):
-        decision = {"decision": outcome.error.http_status, "reason": outcome.reason}
-        return RECEIPT_REFUSED, fields | decision
+    if isinstance(outcome, Refused):
+        return RECEIPT_REFUSED, fields | refusal_fields(outcome)
     entry, receipt = outcome.entry, outcome.receipt
     if receipt is not None:
         fields |= {"sid": receipt.sid, "provider_status": receipt.status}

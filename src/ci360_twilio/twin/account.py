@@ -22,6 +22,10 @@ class TwinAccount:
         suspended: whether it may not send at all.
         test: whether these are test credentials, which make nothing.
         life: what becomes of its messages; ``None`` leaves them as they were made.
+        inbound_url: where customers' messages are posted to; nowhere if empty.
+        fallback_url: where they are posted to once that address is given up.
+        blocks: whether a customer who wrote STOP gets no more from that number or service (21610).
+        advanced: whether Advanced Opt-Out is on: webhooks say what a text was taken for.
     """
 
     sid: str
@@ -33,3 +37,7 @@ class TwinAccount:
     suspended: bool = False
     test: bool = False
     life: Life | None = None
+    inbound_url: str = ""
+    fallback_url: str = ""
+    blocks: bool = True
+    advanced: bool = False

@@ -53,10 +53,12 @@ ERRORS: Mapping[int, tuple[int, str]] = {
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """What a request is answered with; ``body`` is ``None`` for a 204."""
+    """What a request is answered with; ``body`` is ``None`` for a 204, and for a file."""
 
     status: int
     body: Resource | None
+    content: bytes | None = None
+    """The file."""
 
 
 class ApiError(Exception):

@@ -30,7 +30,7 @@ from ci360_twilio.twin.life import (
 )
 from ci360_twilio.twin.message import Message, MessageStatus
 from ci360_twilio.twin.rules import MAGIC_SENDER
-from ci360_twilio.twin.weather import CALM, Lot, Weather
+from ci360_twilio.twin.weather import CALM, Carriage, Lot, Weather
 
 _SECOND = timedelta(seconds=1)
 
@@ -69,7 +69,7 @@ class Book:
         return len(self._messages)
 
     def __iter__(self) -> Iterator[Message]:
-        """Give the messages, oldest first."""
+        """Give the messages, customers' too, oldest first."""
         return iter(self._messages.values())
 
     @property
@@ -136,6 +136,32 @@ class Book:
                 self._changes.put(stranger.at, stranger)
         self._keep(message, lot)
 
+    def receive(self, account: TwinAccount, message: Message, callback: Callback) -> None:
+        """Write a customer's message, and put its webhook on its way, if the account wants one."""
+        place = account.sid, f"from {message.sender}"
+        nth = self._nth[place] = self._nth.get(place, 0) + 1
+        self._keep(message)
+        if account.inbound_url:
+            # what befalls it is planned by the customer's number, as for messages to it
+            how = self._weather.carriage(message.sender or "", nth, message.status)
+            self._carry(callback, callback.at, how, callback.at + _SECOND * 5)
+
+    def answering(self, account: str, customer: str, number: str) -> str | None:
+        """Give the Messaging Service by which a customer last heard from a number, if by one."""
+        for sid in reversed(self._by_recipient.get((account, customer), ())):
+            message = self._messages[sid]
+            if number in (message.sender, message.via):
+                return message.service
+        return None
+
+    def refuse_later(self, account: TwinAccount, message: Message, code: int) -> None:
+        """Write a new message that fails a moment later, whatever its account's life."""
+        place = account.sid, message.to
+        nth = self._nth[place] = self._nth.get(place, 0) + 1
+        steps = give_up(message.at + _SECOND, code)
+        self._keep(message)
+        self._changes.put(steps[0].at, _Future(message.sid, nth, None, steps))
+
     def run(self, now: datetime) -> None:
         """Let happen what is due until now."""
         for at, item in self._changes.until(now):
@@ -198,13 +224,18 @@ class Book:
     def _post(self, message: Message, at: datetime, future: _Future) -> None:
         """Put the callback of a status on its way, or on none."""
         how = self._weather.carriage(message.to, future.nth, message.status)
-        if how.lost:
-            return
         # carriers tell the time of most messages, not of all
         callback = callback_of(message, at, carrier_date=message.sid[-1] < "c")
+        following = future.steps[1].at if len(future.steps) > 1 else at
+        self._carry(callback, at, how, following)
+
+    def _carry(self, callback: Callback, at: datetime, how: Carriage, following: datetime) -> None:
+        """Put a callback on its way; a disordered one comes after what follows it."""
+        if how.lost:
+            return
         at += _SECOND * how.late
-        if how.disordered and len(future.steps) > 1:
-            at = max(at, future.steps[1].at + _SECOND)
+        if how.disordered and following > callback.at:
+            at = max(at, following + _SECOND)
         self.posts.put(at, callback)
         if how.repeated:
             self.posts.put(at + _SECOND, callback)

@@ -49,6 +49,7 @@ class Callback(msgspec.Struct, frozen=True, kw_only=True):
         signature: the value of ``X-Twilio-Signature``.
         retries: what is done if it fails.
         attempt: counts how often it was made, this time included.
+        fallback: the address that is tried when this one is given up, if there is one.
     """
 
     at: datetime
@@ -57,6 +58,7 @@ class Callback(msgspec.Struct, frozen=True, kw_only=True):
     signature: str
     retries: Retries
     attempt: int = 1
+    fallback: str = ""
 
 
 @lru_cache(maxsize=1024)
@@ -108,6 +110,14 @@ def callback_of(message: Message, at: datetime, *, carrier_date: bool = False) -
 def repeated(callback: Callback, now: datetime, how: Failing) -> Callback | None:
     """Give the next attempt at a callback that failed; ``None`` where it is given up."""
     if callback.attempt > callback.retries.count or how not in callback.retries.after:
-        return None
+        return _fallen_back(callback, now) if callback.fallback else None
     at = now + BACKOFF * 2 ** (callback.attempt - 1)
     return msgspec.structs.replace(callback, at=at, attempt=callback.attempt + 1)
+
+
+def _fallen_back(callback: Callback, now: datetime) -> Callback:
+    """Give the first attempt at the other address."""
+    url, _, fragment = callback.fallback.partition("#")
+    return msgspec.structs.replace(
+        callback, at=now, url=url, retries=parse_retries(fragment), attempt=1, fallback=""
+    )

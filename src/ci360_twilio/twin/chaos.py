@@ -28,7 +28,8 @@ from ci360_twilio.core.tenant import Tenant, TenantId, parse_tenant, parse_tenan
 from ci360_twilio.errors import ConnectorError, LedgerUnavailable
 from ci360_twilio.flow.accept import Acceptance, Accepted, Arrival
 from ci360_twilio.flow.find import Finding
-from ci360_twilio.flow.settle import Settled, Settlement, StatusCallback
+from ci360_twilio.flow.settle import Settled, Settlement
+from ci360_twilio.flow.webhook import Doorkeeper, Webhook
 from ci360_twilio.logs import Log
 from ci360_twilio.ports import Query, Store, Tenants
 from ci360_twilio.twin.account import TwinAccount
@@ -145,9 +146,8 @@ class Campaign:
         self._queue: list[tuple[datetime, int, Callable[[], None]]] = []
         self._number = count()
         self.acceptance = Acceptance(self.store, self.tenants, self.clock, self.log)
-        self.settlement = Settlement(
-            self.store, self.store, self.tenants, self.clock, self.log, public_url=PUBLIC_URL
-        )
+        doorkeeper = Doorkeeper(self.tenants, public_url=PUBLIC_URL)
+        self.settlement = Settlement(self.store, self.store, doorkeeper, self.clock, self.log)
         self.finding = Finding(
             self.store,
             self.twilio,
@@ -326,10 +326,10 @@ class Campaign:
                 self.evidence[key].called_back = True
 
 
-def _posted(callback: Callback) -> StatusCallback:
+def _posted(callback: Callback) -> Webhook:
     """Give a callback as the server would read it."""
     parts = urlsplit(callback.url)
-    return StatusCallback(
+    return Webhook(
         tenant_id=parts.path.rpartition("/")[2],
         query=parts.query,
         body=urlencode(callback.form).encode(),

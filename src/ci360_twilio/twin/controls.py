@@ -1,19 +1,20 @@
 """The twin's own resources under ``/twin/``: what people and tests see and steer it by.
 
-``GET /twin/messages`` and ``GET /twin/callbacks`` show; ``POST`` to ``/twin/faults``,
-``/twin/weather``, ``/twin/fates``, ``/twin/account`` and ``/twin/token`` plan and change.
+``GET /twin/messages``, ``/twin/letters`` and ``/twin/callbacks`` show; ``POST`` to ``/twin/letters``
+has a customer write, and to ``/twin/faults``, ``/twin/weather``, ``/twin/fates``, ``/twin/account`` and
+``/twin/token`` plans and changes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from urllib.parse import urlsplit
 
 import msgspec
 
 from ci360_twilio.twin.answer import Answer
 from ci360_twilio.twin.faults import FaultPlan
-from ci360_twilio.twin.loopback import is_loopback
+from ci360_twilio.twin.loopback import names_loopback
+from ci360_twilio.twin.phone import Letter
 from ci360_twilio.twin.twilio import TwilioTwin
 from ci360_twilio.twin.wire import Request
 
@@ -56,6 +57,24 @@ class _AccountOrder(msgspec.Struct, forbid_unknown_fields=True):
     """Calling codes of countries to close."""
     open: list[str] = []
     suspended: bool | None = None
+    inbound_url: str | None = None
+    fallback_url: str | None = None
+    blocks: bool | None = None
+    """Whether STOP is heeded by the twin itself."""
+    advanced: bool | None = None
+
+
+class _LetterOrder(msgspec.Struct, forbid_unknown_fields=True):
+    """Body of ``POST /twin/letters``: what a customer writes."""
+
+    account: str
+    sender: str = msgspec.field(name="from")
+    to: str = ""
+    """Whoever wrote to the customer last, unless told."""
+    body: str = ""
+    media: list[str] = []
+    button_text: str = ""
+    button_payload: str = ""
 
 
 class _TokenOrder(msgspec.Struct, forbid_unknown_fields=True):
@@ -81,6 +100,8 @@ class Controls:
         self._actions: dict[tuple[str, str], Callable[[bytes], Answer]] = {
             ("GET", "/twin/messages"): self._show,
             ("GET", "/twin/callbacks"): self._show_callbacks,
+            ("GET", "/twin/letters"): self._show_letters,
+            ("POST", "/twin/letters"): self._write,
             ("POST", "/twin/faults"): self._plan,
             ("POST", "/twin/weather"): self._set_weather,
             ("POST", "/twin/fates"): self._plan_fates,
@@ -91,7 +112,7 @@ class Controls:
     def answer(self, request: Request) -> Answer:
         """Do what a request asks for."""
         # A page in somebody's browser must not steer the twin, under whatever name it knows it.
-        if "origin" in request.headers or not _names_loopback(request.headers.get("host", "")):
+        if "origin" in request.headers or not names_loopback(request.headers.get("host", "")):
             return _problem(403, "only for this machine, and not for web pages")
         action = self._actions.get((request.method, request.path))
         if action is None:
@@ -127,6 +148,38 @@ class Controls:
         return Answer(
             200, {"callbacks": dict(self._deliveries()), "overflows": self._twin.overflows}
         )
+
+    def _show_letters(self, _body: bytes) -> Answer:
+        letters = [
+            {
+                "sid": letter.sid,
+                "account": letter.account,
+                "from": letter.sender,
+                "to": letter.to,
+                "body": letter.body,
+                "media": letter.media,
+                "at": letter.at,
+            }
+            for letter in self._twin.letters
+        ]
+        return Answer(200, {"letters": letters})
+
+    def _write(self, body: bytes) -> Answer:
+        order = msgspec.json.decode(body, type=_LetterOrder)
+        self._twin.check_account(order.account)
+        to = order.to or self._twin.last_sender(order.account, order.sender)
+        if not to:
+            return _problem(400, "nobody has written to that phone; say to whom it writes")
+        letter = Letter(
+            sender=order.sender,
+            to=to,
+            body=order.body,
+            media=tuple(order.media),
+            button_text=order.button_text,
+            button_payload=order.button_payload,
+        )
+        message = self._twin.write(order.account, letter)
+        return Answer(201, {"sid": message.sid, "to": to})
 
     def _plan(self, body: bytes) -> Answer:
         order = msgspec.json.decode(body, type=_FaultOrder)
@@ -168,21 +221,17 @@ class Controls:
             self._twin.open_country(order.account, code)
         if order.suspended is not None:
             self._twin.suspend(order.account, order.suspended)
+        names = ("inbound_url", "fallback_url", "blocks", "advanced")
+        changes = {name: getattr(order, name) for name in names}
+        self._twin.set_inbound(
+            order.account, **{name: to for name, to in changes.items() if to is not None}
+        )
         return Answer(204, None)
 
     def _rotate(self, body: bytes) -> Answer:
         order = msgspec.json.decode(body, type=_TokenOrder)
         self._twin.rotate(order.account, order.token)
         return Answer(204, None)
-
-
-def _names_loopback(authority: str) -> bool:
-    """Tell whether a ``Host`` header is for this machine."""
-    try:
-        host = urlsplit(f"//{authority}").hostname or ""
-    except ValueError:
-        return False
-    return host == "localhost" or is_loopback(host)
 
 
 def _problem(status: int, words: str) -> Answer:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import http.client
 import io
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Protocol
 from urllib.parse import urlsplit
 
@@ -60,10 +60,10 @@ class InsideTwilio(TwilioClient):
     ) -> None:
         super().__init__()
         routes = Routes(twin, faults or FaultPlan(), latency)
-        self._pools = _Everywhere(_Inside(routes, clock))
+        self._pools = Everywhere(Inside(routes.play, clock))
 
 
-class _Everywhere(dict[tuple[str, str, int | None], Connections]):
+class Everywhere(dict[tuple[str, str, int | None], Connections]):
     """Gives the same connections for every address."""
 
     def __init__(self, connections: Connections) -> None:
@@ -71,14 +71,15 @@ class _Everywhere(dict[tuple[str, str, int | None], Connections]):
         self._same = connections
 
     def get(self, *_: object) -> Connections:
+        """Give them."""
         return self._same
 
 
-class _Inside(Connections):
+class Inside(Connections):
     """Connections that end in this process."""
 
-    def __init__(self, routes: Routes, clock: Waiting) -> None:
-        self._routes, self._clock = routes, clock
+    def __init__(self, play: Callable[[Request], Outcome], clock: Waiting) -> None:
+        self._play, self._clock = play, clock
 
     def request(
         self,
@@ -100,7 +101,7 @@ class _Inside(Connections):
             body=body or b"",
             keep_alive=True,
         )
-        outcome = self._routes.play(request)
+        outcome = self._play(request)
         if outcome.ending is Ending.UNREACHABLE:
             raise NotConnected("connect_refused")
         longest = min(timeout, READ_SECONDS)
@@ -119,13 +120,15 @@ def _read(outcome: Outcome) -> HttpAnswer:
         raise NoAnswer("connection_lost")
     if outcome.ending is Ending.CUT:
         return _read_half(answer)
-    body = b"" if answer.body is None else msgspec.json.encode(answer.body)
+    body = answer.content or b""
+    if answer.body is not None:
+        body = msgspec.json.encode(answer.body)
     return HttpAnswer(answer.status, _NO_HEADERS, body)
 
 
 def _read_half(answer: Answer) -> HttpAnswer:
     """Read the first half of an answer as it would come on a socket."""
-    whole = write_response(answer, Trace(), stays=True)
+    whole = write_response(answer, Trace().headers(), stays=True)
     response = http.client.HTTPResponse(_Half(whole[: len(whole) // 2]))  # type: ignore[arg-type]
     try:
         response.begin()

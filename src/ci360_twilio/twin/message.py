@@ -27,6 +27,8 @@ class MessageStatus(StrEnum):
     SENT = "sent"
     DELIVERED = "delivered"
     READ = "read"
+    RECEIVED = "received"
+    """A customer's."""
     UNDELIVERED = "undelivered"
     FAILED = "failed"
 
@@ -41,6 +43,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
         via: the sender that the Messaging Service has chosen, from the message's turn on.
         sent_at: when it was sent, for those that were.
         stranger: whether somebody else made it, who is not the client under test.
+        inbound: whether a customer sent it, to a number of the account's.
         lot: what befalls it in lists.
     """
 
@@ -61,6 +64,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
     via: str | None = None
     sent_at: datetime | None = None
     stranger: bool = False
+    inbound: bool = False
     lot: Lot = CALM
 
     @property
@@ -76,7 +80,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
             "date_created": made_at,
             "date_sent": sent_at,
             "date_updated": format_datetime(self.updated_at),
-            "direction": "outbound-api",
+            "direction": "inbound" if self.inbound else "outbound-api",
             "error_code": self.error_code,
             "error_message": self.error_code
             and f"The twin was told to fail with {self.error_code}.",

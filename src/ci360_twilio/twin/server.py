@@ -3,50 +3,27 @@
 ``/2010-04-01/Accounts/{Sid}/Messages`` is answered as Twilio does, with ``.json`` in JSON, without
 in XML (https://www.twilio.com/docs/usage/twilios-response); so are what :mod:`lookups
 <ci360_twilio.twin.lookups>` shows, in JSON. :mod:`controls <ci360_twilio.twin.controls>` are for
-people and tests. Nothing is logged.
+people and tests.
 """
 
 from __future__ import annotations
 
-import select
-import socket
-import struct
-import threading
-import time
-from contextlib import suppress
-from types import TracebackType
-from typing import BinaryIO, Self
-
-from ci360_twilio.twin.answer import ApiError
-from ci360_twilio.twin.faults import Ending, FaultPlan, Outcome
-from ci360_twilio.twin.loopback import is_loopback
+from ci360_twilio.twin.answer import Answer, ApiError
+from ci360_twilio.twin.faults import FaultPlan, Outcome
+from ci360_twilio.twin.listener import Listener
 from ci360_twilio.twin.postman import Postman
 from ci360_twilio.twin.routes import Routes, wants_xml
 from ci360_twilio.twin.twilio import TwilioTwin
-from ci360_twilio.twin.wire import (
-    MAX_LINE,
-    BadRequest,
-    Request,
-    Trace,
-    only_head,
-    read_request,
-    write_response,
-)
+from ci360_twilio.twin.wire import MAX_LINE, Request, Trace, write_response
 
 __all__ = ["MAX_LINE", "TwinServer"]
 
-IDLE_SECONDS = 60.0
-"""How long a connection may be silent, between requests or within one."""
-STOP_SECONDS = 5.0
-"""How long requests under way may take to end when the server is stopped."""
 
+class TwinServer(Listener):
+    """Serves a Twilio twin; see :class:`Listener`.
 
-class TwinServer:
-    """Serves a twin on loopback, a thread per connection, until it is stopped.
-
-    It keeps its port when it is stopped and started again, so that an outage can be rehearsed.
-    Where an account of the twin has a life, its messages live while the server runs, and status
-    callbacks are posted to addresses of this machine.
+    Where an account of the twin has a life, or an address for inbound messages, its messages live
+    while the server runs, and webhooks are posted to addresses of this machine.
 
     Args:
         twin: whose messages they are.
@@ -54,9 +31,6 @@ class TwinServer:
         host: a loopback address, or ``localhost``.
         port: 0 for any free one.
         latency: seconds that every answer of the API takes.
-
-    Raises:
-        ValueError: the host is not this machine alone.
     """
 
     def __init__(
@@ -68,23 +42,9 @@ class TwinServer:
         port: int = 0,
         latency: float = 0.0,
     ) -> None:
-        host = "127.0.0.1" if host.lower() == "localhost" else host
-        if not is_loopback(host):
-            raise ValueError("the twin serves this machine only: host must be a loopback address")
+        super().__init__(host=host, port=port)
         self._postman = Postman(twin)
         self._routes = Routes(twin, faults or FaultPlan(), latency, self.deliveries)
-        self._host, self._port = host, port
-        self._changed = threading.Condition()
-        self._connections: set[socket.socket] = set()
-        self._busy = 0
-        self._stopping = threading.Event()
-        self._acceptor: threading.Thread | None = None
-
-    @property
-    def url(self) -> str:
-        """The base address, ``http://127.0.0.1:8361``, without a slash at its end."""
-        host = f"[{self._host}]" if ":" in self._host else self._host
-        return f"http://{host}:{self._port}"
 
     def deliveries(self) -> dict[str, int]:
         """Give how many callbacks were delivered, failed, or could not be delivered."""
@@ -96,136 +56,26 @@ class TwinServer:
         Raises:
             OSError: the port is taken.
         """
-        family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
-        listener = socket.create_server((self._host, self._port), family=family, backlog=512)
-        self._port = listener.getsockname()[1]
-        self._stopping.clear()
-        self._acceptor = threading.Thread(target=self._accept, args=(listener,), daemon=True)
-        self._acceptor.start()
+        super().start()
         self._postman.start()
 
     def stop(self) -> None:
         """Stop listening, let requests under way end, and close every connection."""
-        if self._acceptor is None:
-            return
-        self._stopping.set()
-        with suppress(OSError):  # wakes the acceptor
-            socket.create_connection((self._host, self._port), timeout=1.0).close()
-        self._acceptor.join()
-        self._acceptor = None
-        for how in (socket.SHUT_RD, socket.SHUT_RDWR):
-            with self._changed:
-                for connection in self._connections:
-                    with suppress(OSError):
-                        connection.shutdown(how)
-                self._changed.wait_for(lambda: not self._connections, STOP_SECONDS)
-        self._postman.stop()
+        if self._acceptor is not None:
+            super().stop()
+            self._postman.stop()
 
-    def __enter__(self) -> Self:
-        self.start()
-        return self
+    def play(self, request: Request) -> Outcome:
+        """Let one request happen."""
+        return self._routes.play(request)
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.stop()
+    def render(self, request: Request, outcome: Outcome, trace: Trace, *, stays: bool) -> bytes:
+        """Write the answer as Twilio does."""
+        answer = outcome.answer or Answer(204, None)
+        as_xml = wants_xml(request.path)
+        return write_response(answer, trace.headers(), stays=stays, as_xml=as_xml)
 
-    def _accept(self, listener: socket.socket) -> None:
-        with listener:
-            while True:
-                try:
-                    connection, _ = listener.accept()
-                except OSError:  # no file descriptor is free, or the client has gone again
-                    if self._stopping.wait(0.01):
-                        return
-                    continue
-                if self._stopping.is_set():
-                    connection.close()
-                    return
-                with self._changed:
-                    self._connections.add(connection)
-                threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
-
-    def _serve(self, connection: socket.socket) -> None:
-        try:
-            # OSError: the client has gone, or says nothing any more
-            with suppress(OSError), connection, connection.makefile("rb") as stream:
-                connection.settimeout(IDLE_SECONDS)
-                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                while self._exchange(connection, stream):
-                    pass
-        finally:
-            with self._changed:
-                self._connections.discard(connection)
-                self._changed.notify_all()
-
-    def _exchange(self, connection: socket.socket, stream: BinaryIO) -> bool:
-        """Serve one request; tell whether the connection stays open."""
-        try:
-            request = read_request(connection, stream)
-        except BadRequest as exc:
-            answer = ApiError(20001, status=exc.status).answer
-            connection.sendall(write_response(answer, Trace(), stays=False))
-            _drain(connection)
-            return False
-        if request is None:
-            return False
-        with self._changed:
-            self._busy += 1
-            trace = Trace(busy=self._busy)
-        try:
-            outcome = self._routes.play(request)
-            self._wait(connection, outcome)
-        finally:
-            with self._changed:
-                self._busy -= 1
-        return self._end(connection, request, outcome, trace)
-
-    def _wait(self, connection: socket.socket, outcome: Outcome) -> None:
-        """Let the time pass before the answer; of one that never comes, until the client leaves."""
-        if outcome.ending is not Ending.SILENT:
-            if outcome.delay:
-                self._stopping.wait(outcome.delay)
-            return
-        poll = select.poll()
-        poll.register(connection, select.POLLIN)
-        until = time.monotonic() + outcome.delay
-        while time.monotonic() < until and not self._stopping.wait(0.02):
-            if poll.poll(0) and not connection.recv(1, socket.MSG_PEEK):
-                return
-
-    def _end(
-        self, connection: socket.socket, request: Request, outcome: Outcome, trace: Trace
-    ) -> bool:
-        if outcome.ending in (Ending.RESET, Ending.UNREACHABLE):
-            _reset(connection)
-        if outcome.answer is None:
-            return False
-        stays = request.keep_alive and not self._stopping.is_set()
-        response = write_response(
-            outcome.answer, trace, stays=stays, as_xml=wants_xml(request.path)
-        )
-        if request.method == "HEAD":
-            response = only_head(response)
-        if outcome.ending is Ending.CUT:
-            connection.sendall(response[: len(response) // 2])
-            return False
-        connection.sendall(response)
-        return stays
-
-
-def _reset(connection: socket.socket) -> None:
-    """Have the close of the connection drop it instead of ending it."""
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-
-
-def _drain(connection: socket.socket) -> None:
-    """Read what the client still sends: closing before would take the answer from it."""
-    connection.shutdown(socket.SHUT_WR)
-    connection.settimeout(1.0)
-    for _ in range(256):
-        if not connection.recv(65_536):
-            return
+    def refuse(self, status: int) -> bytes:
+        """Write Twilio's error."""
+        answer = ApiError(20001, status=status).answer
+        return write_response(answer, Trace().headers(), stays=False)

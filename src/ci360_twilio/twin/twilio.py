@@ -28,6 +28,7 @@ from ci360_twilio.twin.callback import Callback, Failing, repeated
 from ci360_twilio.twin.life import Life
 from ci360_twilio.twin.message import Message, MessageStatus
 from ci360_twilio.twin.pages import Filter, Page
+from ci360_twilio.twin.phone import Blocks, Letter, webhook_of
 from ci360_twilio.twin.rules import Draft, read_draft, refuse_test
 from ci360_twilio.twin.signature import sign
 from ci360_twilio.twin.weather import CALM, Weather
@@ -45,6 +46,8 @@ __all__ = [
 ]
 
 _SECOND = timedelta(seconds=1)
+OPTED_OUT = 21610
+"""The recipient wrote STOP: at once for a number, later by a callback for a Messaging Service."""
 
 
 class TwilioTwin:
@@ -77,12 +80,19 @@ class TwilioTwin:
         self._clock = clock
         self._lock = threading.Lock()
         self._book = Book(seed, self.weather)
+        self._blocks = Blocks()
 
     @property
     def messages(self) -> tuple[Message, ...]:
-        """All messages of all accounts, oldest first."""
+        """All messages that accounts sent, oldest first."""
         with self._lock:
-            return tuple(self._book)
+            return tuple(one for one in self._book if not one.inbound)
+
+    @property
+    def letters(self) -> tuple[Message, ...]:
+        """All messages that customers sent, oldest first."""
+        with self._lock:
+            return tuple(one for one in self._book if one.inbound)
 
     @property
     def overflows(self) -> dict[str, int]:
@@ -92,8 +102,8 @@ class TwilioTwin:
 
     @property
     def lives(self) -> bool:
-        """Whether messages of any account change by themselves."""
-        return any(account.life for account in self._accounts.values())
+        """Whether messages of any account change by themselves, or customers' are posted anywhere."""
+        return any(one.life or one.inbound_url for one in self._accounts.values())
 
     def now(self) -> datetime:
         """Give the time of the twin's clock."""
@@ -137,6 +147,48 @@ class TwilioTwin:
         """Replace the life of messages that are made from now on. Raises as :meth:`rotate`."""
         self._alter(sid, life=life)
 
+    def set_inbound(self, sid: str, **changes: Any) -> None:
+        """Change where customers' messages go, and whether STOP is heeded. Raises as :meth:`rotate`.
+
+        Takes ``inbound_url``, ``fallback_url``, ``blocks`` and ``advanced`` of :class:`TwinAccount`.
+        """
+        self._alter(sid, **changes)
+
+    def last_sender(self, sid: str, customer: str) -> str | None:
+        """Give the number from which a customer heard last."""
+        with self._lock:
+            heard = self._book.find(sid, customer)
+        senders = (one.sender or one.via for one in heard if not one.inbound)
+        return next((sender for sender in senders if sender), None)
+
+    def write(self, sid: str, letter: Letter) -> Message:
+        """Have a customer write to a number of an account; gives the message that Twilio makes of it.
+
+        Raises:
+            KeyError: there is no such account.
+        """
+        account = self._accounts[sid]
+        with self._lock:
+            at = self._clock().astimezone(UTC)
+            service = self._book.answering(sid, letter.sender, letter.to)
+            message = Message(
+                number=0,
+                sid=self._book.new_sid(letter.media),
+                account=sid,
+                to=letter.to,
+                sender=letter.sender,
+                service=service,
+                body=letter.body,
+                media=letter.media,
+                status=MessageStatus.RECEIVED,
+                at=at,
+                updated_at=at,
+                inbound=True,
+            )
+            self._blocks.read(sid, service or letter.to, letter.sender, letter.body)
+            self._book.receive(account, message, webhook_of(account, message, letter, at))
+        return message
+
     def plan_fates(self, to: str, fates: Iterable[str]) -> None:
         """Plan the fates of the next messages to a recipient, in place of those still planned.
 
@@ -175,8 +227,14 @@ class TwilioTwin:
         draft = read_draft(account, form)
         with self._lock:
             at = self._clock().astimezone(UTC)
+            place = draft.service or draft.sender or ""
+            blocked = account.blocks and self._blocks.block(account.sid, place, draft.to)
+            if blocked and draft.sender:
+                raise ApiError(OPTED_OUT, draft.to)
             message = self._make(account, draft, at)
-            if not account.test:
+            if blocked:  # a Messaging Service takes the message first
+                self._book.refuse_later(account, message, OPTED_OUT)
+            elif not account.test:
                 self._book.enter(account, message)
         return message.resource
 

@@ -10,6 +10,7 @@ import re
 import secrets
 import socket
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from email.utils import formatdate
 from http import HTTPStatus
@@ -48,7 +49,9 @@ class Request:
     keep_alive: bool
 
 
-def read_request(connection: socket.socket, stream: BinaryIO) -> Request | None:
+def read_request(
+    connection: socket.socket, stream: BinaryIO, max_body: int = MAX_BODY
+) -> Request | None:
     """Read one request; ``None`` where the client has nothing more to say."""
     line = _read_line(stream)
     if line == "":
@@ -72,7 +75,7 @@ def read_request(connection: socket.socket, stream: BinaryIO) -> Request | None:
         path=url.path,
         query=url.query,
         headers=headers,
-        body=_read_body(connection, stream, headers),
+        body=_read_body(connection, stream, headers, max_body),
         keep_alive=version == "HTTP/1.1" and "close" not in headers.get("connection", "").lower(),
     )
 
@@ -84,13 +87,15 @@ def _read_line(stream: BinaryIO) -> str:
     return line.decode("latin-1")
 
 
-def _read_body(connection: socket.socket, stream: BinaryIO, headers: dict[str, str]) -> bytes:
+def _read_body(
+    connection: socket.socket, stream: BinaryIO, headers: dict[str, str], most: int
+) -> bytes:
     if "transfer-encoding" in headers:
         raise BadRequest(411)
     length = headers.get("content-length", "0")
     if not re.fullmatch(r"[0-9]{1,18}", length):
         raise BadRequest(400)
-    if int(length) > MAX_BODY:
+    if int(length) > most:
         raise BadRequest(413)
     if headers.get("expect", "").lower() == "100-continue":
         connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
@@ -115,18 +120,23 @@ class Trace:
         )
 
 
-def write_response(answer: Answer, trace: Trace, *, stays: bool, as_xml: bool = False) -> bytes:
+def write_response(
+    answer: Answer, headers: Iterable[str] = (), *, stays: bool, as_xml: bool = False
+) -> bytes:
     """Write a response; ``stays`` tells whether the connection is kept."""
     lines = [
         f"HTTP/1.1 {answer.status} {_PHRASES.get(answer.status, '')}",
         f"Date: {formatdate(usegmt=True)}",
         f"Connection: {'keep-alive' if stays else 'close'}",
-        *trace.headers(),
+        *headers,
     ]
     if answer.status == HTTPStatus.UNAUTHORIZED:
         lines.append('WWW-Authenticate: Basic realm="Twilio twin"')
-    content = b""
-    if answer.body is not None:
+    content = answer.content or b""
+    if answer.content is not None:
+        lines.append("Content-Type: application/octet-stream")
+        lines.append(f"Content-Length: {len(content)}")
+    elif answer.body is not None:
         content = _xml(answer.body) if as_xml else msgspec.json.encode(answer.body)
         lines.append(f"Content-Type: application/{'xml' if as_xml else 'json'}")
         lines.append(f"Content-Length: {len(content)}")

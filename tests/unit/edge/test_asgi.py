@@ -25,7 +25,9 @@ from ci360_twilio.edge.asgi import MAX_BATCH, MAX_CALLBACKS, MAX_WAITING, App, G
 from ci360_twilio.edge.http import EVENTS, Request, Response, Routes
 from ci360_twilio.errors import LedgerUnavailable
 from ci360_twilio.flow.accept import Acceptance
-from ci360_twilio.flow.settle import MAX_CALLBACK, STATUS, Settlement
+from ci360_twilio.flow.addresses import STATUS
+from ci360_twilio.flow.settle import Settlement
+from ci360_twilio.flow.webhook import MAX_WEBHOOK, Doorkeeper
 from ci360_twilio.logs import Log
 from ci360_twilio.ports import Inserted, Mark, Query
 from ci360_twilio.stores.memory import MemoryStore
@@ -92,7 +94,8 @@ def serve(connector: Callable[..., Parts]) -> Iterator[Callable[..., Server]]:
         store = Slow()
         log = log or parts.log
         acceptance = Acceptance(store, parts.tenants, utc_now, log)
-        settlement = Settlement(store, store, parts.tenants, utc_now, log, public_url=PUBLIC)
+        doorkeeper = Doorkeeper(parts.tenants, public_url=PUBLIC)
+        settlement = Settlement(store, store, doorkeeper, utc_now, log)
         app = App(Routes(acceptance, store, log, settlement=settlement, on_loopback=True))
         made.append(app)
         return Server(app, store)
@@ -541,7 +544,7 @@ def test_a_callback_may_be_64_kib_large(server: Server, twilio: Twilio, announce
     on_its_way(server.store)
     size = len(posted(twilio, Pad="")["body"])
     for extra, status in ((0, 204), (1, 413)):
-        request = posted(twilio, Pad="x" * (MAX_CALLBACK - size + extra))
+        request = posted(twilio, Pad="x" * (MAX_WEBHOOK - size + extra))
         length = (b"content-length", str(len(request["body"])).encode())
         request["headers"] += [length] * announced
         assert asyncio.run(post(server.app, **request)).status == status

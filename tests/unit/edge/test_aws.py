@@ -478,12 +478,10 @@ def test_where_the_ledger_cannot_write_nothing_is_sent(
     parts: Parts, twilio: Twilio, store: MemoryStore
 ) -> None:
     """503, to be tried again."""
-    broken = parts._replace(
-        store=store,
-        acceptance=Acceptance(store, parts.tenants, utc_now, parts.log),
-        sending=Sending(store, parts.client, parts.tenants, parts.pausing, utc_now, parts.log),
-    )
-    answer = Direct(broken).handle(rest(event()), Context())
+    parts.store = store
+    parts.acceptance = Acceptance(store, parts.tenants, utc_now, parts.log)
+    parts.sending = Sending(store, parts.client, parts.tenants, parts.pausing, utc_now, parts.log)
+    answer = Direct(parts).handle(rest(event()), Context())
     assert answer["statusCode"] == 503
     assert answer["headers"]["Retry-After"].isdecimal()
     assert twilio.faults.attempts == {}

@@ -28,7 +28,9 @@ from ci360_twilio.edge.http import (
 )
 from ci360_twilio.errors import LedgerUnavailable, LedgerUnusable
 from ci360_twilio.flow.accept import Acceptance, Accepted, Answer, Arrival
-from ci360_twilio.flow.settle import MAX_CALLBACK, STATUS, Settlement
+from ci360_twilio.flow.addresses import STATUS
+from ci360_twilio.flow.settle import Settlement
+from ci360_twilio.flow.webhook import MAX_WEBHOOK, Doorkeeper
 from ci360_twilio.logs import Log
 from ci360_twilio.stores.memory import MemoryStore
 from ci360_twilio.twin.events import outbound_event
@@ -674,7 +676,7 @@ def test_what_is_not_signed_for_its_address_is_a_403_without_details(
 
 def test_a_large_callback_is_a_413(open_routes: Routes, twilio: Twilio) -> None:
     """Its limit is lower than an event's."""
-    response = open_routes.handle(callback(twilio, body=b"x" * (MAX_CALLBACK + 1)))
+    response = open_routes.handle(callback(twilio, body=b"x" * (MAX_WEBHOOK + 1)))
     assert (response.status, error_of(response)["code"]) == (413, "too_large")
 
 
@@ -744,9 +746,8 @@ def test_a_callback_that_cannot_be_written_is_a_503_to_be_tried_again(
     """Also where it fails in a way that nobody foresaw; never another 5xx."""
     store, stream = Blind(error), io.StringIO()
     log = Log(stream)
-    settlement = Settlement(
-        store, store, open_parts.tenants, lambda: datetime.now(UTC), log, public_url=PUBLIC
-    )
+    doorkeeper = Doorkeeper(open_parts.tenants, public_url=PUBLIC)
+    settlement = Settlement(store, store, doorkeeper, lambda: datetime.now(UTC), log)
     routes = Routes(open_parts.acceptance, store, log, settlement=settlement)
     requests = [callback(twilio), callback(twilio, headers={}), callback(twilio)]
     failed, refused, again = routes.statuses(requests)

@@ -63,11 +63,10 @@ def ledger() -> Ledger:
 def parts(connector: Callable[..., Parts], ledger: Ledger) -> Parts:
     """A connector on that ledger, whose tenants do not wait."""
     made = connector(trips=False, ledger="memory:")
-    return made._replace(
-        store=ledger,
-        acceptance=Acceptance(ledger, made.tenants, utc_now, made.log),
-        sending=Sending(ledger, made.client, made.tenants, made.pausing, utc_now, made.log),
-    )
+    made.store = ledger
+    made.acceptance = Acceptance(ledger, made.tenants, utc_now, made.log)
+    made.sending = Sending(ledger, made.client, made.tenants, made.pausing, utc_now, made.log)
+    return made
 
 
 @pytest.fixture

@@ -175,8 +175,9 @@ class Gate:
 def through(parts: Parts, gate: Gate, store: MemoryStore | None = None) -> Parts:
     """Put a gate, and perhaps another ledger, into a connector."""
     ledger = store or parts.store
-    sending = Sending(ledger, gate, parts.tenants, parts.pausing, utc_now, parts.log)
-    return parts._replace(sending=sending, store=ledger)
+    parts.sending = Sending(ledger, gate, parts.tenants, parts.pausing, utc_now, parts.log)
+    parts.store = ledger
+    return parts
 
 
 def test_no_more_requests_are_open_than_connections(connector: Connect) -> None:
@@ -236,9 +237,9 @@ def test_what_came_back_while_the_ledger_was_away_is_written_later(connector: Co
     """No message is forgotten, and none is sent twice."""
     gate, store = Gate(), Flaky()
     made = connector(connections="5")
-    parts = through(made, gate, store)
     keys = accept(made, *recipients(5))
     store.insert_many([entry for entry in made.store.get_many(keys) if entry])
+    parts = through(made, gate, store)
     with working(parts):
         for _ in range(5):
             assert gate.begun.acquire(timeout=PATIENCE)
@@ -255,9 +256,9 @@ def test_what_came_back_is_written_by_a_worker_that_is_stopping(connector: Conne
     """The ledger comes back while it drains."""
     gate, store = Gate(), Flaky()
     made = connector(connections="2")
-    parts = through(made, gate, store)
     keys = accept(made, *recipients(2))
     store.insert_many([entry for entry in made.store.get_many(keys) if entry])
+    parts = through(made, gate, store)
     with working(parts) as worker:
         for _ in range(2):
             assert gate.begun.acquire(timeout=PATIENCE)
@@ -322,9 +323,8 @@ def test_an_unforeseen_error_of_the_sender_costs_no_connection(connector: Connec
         def send(self, *_: Any, **__: Any) -> Receipt:
             raise ZeroDivisionError
 
-    made = connector(connections="2")
-    sending = Sending(made.store, Broken(), made.tenants, made.pausing, utc_now, made.log)
-    parts = made._replace(sending=sending)
+    parts = connector(connections="2")
+    parts.sending = Sending(parts.store, Broken(), parts.tenants, parts.pausing, utc_now, parts.log)
     accept(parts, *recipients(10))
     with working(parts):
         wait_for(all_are(parts, Status.UNKNOWN))

@@ -28,7 +28,8 @@ from ci360_twilio.errors import (
     TenantUnavailable,
     TenantUnknown,
 )
-from ci360_twilio.flow.settle import MAX_CALLBACK, Settled, Settlement, StatusCallback
+from ci360_twilio.flow.settle import Settled, Settlement
+from ci360_twilio.flow.webhook import MAX_WEBHOOK, Doorkeeper, Webhook
 from ci360_twilio.logs import PAUSE_LIFTED, PAUSE_TRIPPED, Log
 from ci360_twilio.ports import NO_LIMITS, Mark
 from ci360_twilio.stores.memory import MemoryStore
@@ -153,10 +154,9 @@ class Desk:
         self.settlement = Settlement(
             self.ledger,
             self.ledger,
-            self.tenants,
+            Doorkeeper(self.tenants, public_url=public_url),
             clock,
             Log(self.stream, level="debug"),
-            public_url=public_url,
         )
         self._numbers = itertools.count()
 
@@ -227,7 +227,7 @@ class Desk:
         public_url: str = PUBLIC,
         drop: Iterable[str] = (),
         **params: str,
-    ) -> StatusCallback:
+    ) -> Webhook:
         """Make a callback as Twilio does, signed with its own package."""
         form = {
             "ApiVersion": "2010-04-01",
@@ -245,7 +245,7 @@ class Desk:
         if query is None:
             query = "" if m is None else f"m={m}"
         url = f"{public_url}/twilio/status/{tenant_id}" + (f"?{query}" if query else "")
-        return StatusCallback(
+        return Webhook(
             tenant_id=tenant_id,
             query=query,
             headers={
@@ -256,7 +256,7 @@ class Desk:
             request_id="r-1",
         )
 
-    def settle(self, *callbacks: StatusCallback) -> list[str]:
+    def settle(self, *callbacks: Webhook) -> list[str]:
         """Hand in callbacks as one batch; gives the answers in a word or two."""
         return [told(answer) for answer in self.settlement.settle_many(callbacks)]
 
@@ -286,7 +286,7 @@ def desk(clock: SetClock) -> Desk:
     return Desk(clock)
 
 
-def replaced(callback: StatusCallback, **changes: Any) -> StatusCallback:
+def replaced(callback: Webhook, **changes: Any) -> Webhook:
     """Change a callback after it was signed."""
     return msgspec.structs.replace(callback, **changes)
 
@@ -580,18 +580,18 @@ def test_an_entry_of_which_twilio_said_that_nothing_was_made_is_sent_all_the_sam
 # Who is believed
 
 
-def _unsigned(callback: StatusCallback) -> StatusCallback:
+def _unsigned(callback: Webhook) -> Webhook:
     return replaced(callback, headers={"content-type": callback.headers["content-type"]})
 
 
-def _signed_with(signature: str) -> Callable[[StatusCallback], StatusCallback]:
-    def change(callback: StatusCallback) -> StatusCallback:
+def _signed_with(signature: str) -> Callable[[Webhook], Webhook]:
+    def change(callback: Webhook) -> Webhook:
         return replaced(callback, headers={**callback.headers, "x-twilio-signature": signature})
 
     return change
 
 
-FORGERIES: dict[str, Callable[[StatusCallback], StatusCallback]] = {
+FORGERIES: dict[str, Callable[[Webhook], Webhook]] = {
     "no signature": _unsigned,
     "empty signature": _signed_with(""),
     "short signature": _signed_with("A"),
@@ -614,7 +614,7 @@ FORGERIES: dict[str, Callable[[StatusCallback], StatusCallback]] = {
 
 @pytest.mark.parametrize("forge", FORGERIES.values(), ids=FORGERIES.keys())
 def test_a_forged_callback_is_refused_and_changes_nothing(
-    desk: Desk, forge: Callable[[StatusCallback], StatusCallback]
+    desk: Desk, forge: Callable[[Webhook], Webhook]
 ) -> None:
     """403, whatever was changed after it was signed."""
     keys = [
@@ -718,13 +718,13 @@ def test_a_shared_key_may_have_signed(desk: Desk) -> None:
     assert desk.settle(replaced(callback, headers=headers)) == ["delivered"]
 
 
-def signed_json(desk: Desk, body: bytes, claimed: bytes | None = None) -> StatusCallback:
+def signed_json(desk: Desk, body: bytes, claimed: bytes | None = None) -> Webhook:
     """Make a callback with a JSON body, its hash in the query, and the signature over that."""
     digest = hashlib.sha256(body if claimed is None else claimed).hexdigest()
     query = f"m={M}&bodySHA256={digest}"
     url = f"{PUBLIC}/twilio/status/{TENANT}?{query}"
     signature = RequestValidator(TOKEN).compute_signature(url, {})
-    return StatusCallback(
+    return Webhook(
         tenant_id=TENANT,
         query=query,
         body=body,
@@ -862,9 +862,9 @@ def test_a_body_of_just_64_kib_is_taken(desk: Desk) -> None:
     """The limit is meant to the byte, and looked at before any tenant."""
     desk.entry(desk.made())
     size = len(desk.callback(Pad="").body)
-    assert desk.hear("delivered", Pad="x" * (MAX_CALLBACK - size)) == ["delivered"]
+    assert desk.hear("delivered", Pad="x" * (MAX_WEBHOOK - size)) == ["delivered"]
     desk.tenants.asked.clear()
-    assert desk.hear("delivered", Pad="x" * (MAX_CALLBACK - size + 1)) == ["413 too_large"]
+    assert desk.hear("delivered", Pad="x" * (MAX_WEBHOOK - size + 1)) == ["413 too_large"]
     assert desk.tenants.asked == []
 
 
@@ -948,7 +948,21 @@ def test_hostile_bodies_are_refused(
     callback = replaced(callback, headers={**callback.headers, "content-type": content_type})
     believed = hashed and content_type == TYPES[1] and body == HOSTILE["JSON"]
     desk.entry(desk.made())
-    assert desk.settle(callback) == ["delivered" if believed else "403 forbidden"]
+    [answer] = desk.settle(callback)
+    if believed:
+        assert answer == "delivered"
+    else:
+        assert answer in ({"403 forbidden", "400 malformed"} if hashed else {"403 forbidden"})
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"{", b"[]", b"\xff", b'{"AccountSid":"\\ud800"}'], ids=ascii
+)
+def test_a_signed_body_that_cannot_be_read_is_400(desk: Desk, body: bytes) -> None:
+    """It is from somebody with the token, and says nothing."""
+    desk.entry(desk.made())
+    assert desk.settle(signed_json(desk, body)) == ["400 malformed"]
+    assert desk.ledger.reads == []
 
 
 @pytest.mark.parametrize(
@@ -1019,7 +1033,7 @@ def test_each_callback_has_a_line(desk: Desk) -> None:
         ({"AccountSid": "AC"}, 403, "account", TENANT),
         ({"tenant_id": "12015550142"}, 403, "tenant", None),
         ({"tenant_id": "+12015550142"}, 403, "tenant", None),
-        ({"Pad": "x" * MAX_CALLBACK}, 413, "too_large", None),
+        ({"Pad": "x" * MAX_WEBHOOK}, 413, "too_large", None),
     ],
 )
 def test_what_is_refused_has_a_line_with_the_reason(

@@ -19,10 +19,14 @@ from typing import IO
 
 import pytest
 
+from ci360_twilio.core.consent import Evidence, Sign, Source, Subject
 from ci360_twilio.core.entry import Entry, Fact, Kind, Lease, Status, advance
+from ci360_twilio.core.inbound import Heard, Inbound, inbound_key
+from ci360_twilio.core.message import Message
 from ci360_twilio.core.pause import Cause
+from ci360_twilio.core.report import Outcome
 from ci360_twilio.errors import LedgerUnavailable, LedgerUnusable
-from ci360_twilio.ports import Query
+from ci360_twilio.ports import Hearing, InboundQuery, Query, Stray
 from ci360_twilio.stores.backup import Findings, backup, check, restore
 from ci360_twilio.stores.sqlite import SqliteStore
 from ci360_twilio.stores.sqlite_file import SCHEMA
@@ -795,3 +799,114 @@ def test_a_restore_does_not_wait_for_ever_for_a_writer(
     assert len(raised) == 1
     assert guids(store) == {"g1"}
     assert [name for name in names(path.parent) if "restoring" in name] == []
+
+
+# What customers wrote and wish
+
+
+def customers(store: SqliteStore, entry: Make, now: datetime) -> None:
+    """Have somebody opt out, CI360 be owed that, and a chore and a stray be there."""
+    tenant_id = entry().tenant_id
+    key = inbound_key(tenant_id, "SM1")
+    heard = Heard(sid="SM1", sender="+12015550142", to="+15005550006", body="STOP")
+    inbound = Inbound(
+        key=key,
+        tenant_id=tenant_id,
+        heard=heard,
+        heard_at=now,
+        purge_at=now + timedelta(days=9),
+        tells=(Outcome.OPT_OUT,),
+    )
+    evidence = Evidence(sign=Sign.OUT, source=Source.TEXT, heard_at=now, sid="SM1")
+    hearing = Hearing(inbound, Subject(tenant_id, heard.sender), evidence)
+    store.hear_many([hearing], now=now)
+    store.add_chores(["hear:a"], due_at=now)
+    store.end_chore("hear:a", due_at=now, mark="SM1")
+    stray = Stray(tenant_id=tenant_id, sid="SM9", status="sent", first_at=now, last_at=now)
+    store.keep_strays([stray])
+
+
+def told_of(store: SqliteStore, entry: Make, now: datetime) -> list[object]:
+    """Give all that a ledger holds of customers, chores and strays."""
+    tenant_id = entry().tenant_id
+    return [
+        store.find_inbound(InboundQuery()),
+        store.list_consents(tenant_id, limit=9),
+        store.verify_consents(limit=9),
+        store.owing(now, most=9),
+        store.take_chore("hear", now=now, until=now),
+        store.strays(9),
+    ]
+
+
+def test_a_backup_holds_what_customers_wrote_and_wish(
+    entry: Make, open_store: Open, path: Path, target: Path, now: datetime
+) -> None:
+    """With reports, chores and strays; it is sound, and its wishes count."""
+    store = open_store()
+    customers(store, entry, now)
+    backup(path, target)
+    assert check(target).problems == ()
+    with closing(reopened(target)) as copy:
+        assert told_of(copy, entry, now) == told_of(store, entry, now)
+        assert all(told_of(copy, entry, now))
+        message = Message(to="+12015550142", sender="+15005550006")
+        [inserted] = copy.insert_many([entry("new", message=message)])
+        assert inserted.entry.status is Status.SUPPRESSED
+
+
+@pytest.mark.parametrize("state", ["in use", "at rest", "missing"])
+def test_a_restore_brings_back_what_customers_wrote_and_wish(
+    entry: Make, open_store: Open, path: Path, target: Path, now: datetime, state: str
+) -> None:
+    """In the place of all that was there; what is kept has that."""
+    store = open_store()
+    customers(store, entry, now)
+    before = told_of(store, entry, now)
+    backup(path, target)
+    later = now + timedelta(hours=1)
+    subject = Subject(entry().tenant_id, "+12015550101")
+    evidence = Evidence(sign=Sign.OUT, source=Source.PERSON, heard_at=later, by="ada")
+    store.attest_many([(subject, evidence)], now=later)
+    store.purge(now=now + timedelta(days=40), limit=9)
+    store.drop_chores(["hear:a"])
+    if state != "in use":
+        store.close()
+    if state == "missing":
+        path.unlink()
+    kept = restore(target, path, hash_key=HASH_KEY, now=later)
+    if state != "in use":
+        store = open_store()
+    assert told_of(store, entry, now) == before
+    assert store.consents([subject]) == [None]
+    assert check(path).problems == ()
+    assert (kept is None) == (state == "missing")
+    if kept is not None:
+        with closing(reopened(kept)) as old:
+            assert old.find_inbound(InboundQuery()) == []
+            assert old.consents([subject]) != [None]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE inbound SET data = x'7b'",
+        "UPDATE consents SET data = x'ff'",
+        "UPDATE consents SET state = 'in'",
+        "UPDATE inbound SET report_at = NULL",
+    ],
+)
+def test_a_backup_whose_customers_cannot_be_read_is_not_restored(
+    entry: Make, open_store: Open, path: Path, target: Path, now: datetime, damage: str
+) -> None:
+    """Somebody's wish would be lost with it; the ledger stays as it is."""
+    store = open_store()
+    customers(store, entry, now)
+    before = told_of(store, entry, now)
+    backup(path, target)
+    with closing(sqlite3.connect(target)) as db, db:
+        db.execute(damage)
+    assert len(check(target).problems) == 1
+    with pytest.raises(LedgerUnusable, match="cannot be read"):
+        restore(target, path, hash_key=HASH_KEY, now=now)
+    assert told_of(store, entry, now) == before

@@ -118,6 +118,8 @@ def _routes(parts: Parts, host: str) -> Routes:
         on_loopback=is_loopback(host) and settings.public_url is None,
         authenticated_upstream=settings.authenticated_upstream,
         settlement=parts.settlement,
+        listening=parts.listening,
+        dating=parts.dating,
         metrics=metrics.exporter(parts.store),
         metrics_token=settings.metrics_token,
     )

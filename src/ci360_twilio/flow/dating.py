@@ -1,0 +1,90 @@
+"""When customers wrote what decides about their consent: Twilio is asked, as webhooks do not say.
+
+Only where it matters: an opt-in is heard while an opt-out stands, or the reverse. Until the dates are
+known the opt-out stands.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+
+import msgspec
+
+from ci360_twilio.core.consent import Consent, Evidence, Subject
+from ci360_twilio.core.receipt import moment_of
+from ci360_twilio.core.tenant import Tenant
+from ci360_twilio.errors import BeforeSending, SendFailed
+from ci360_twilio.logs import INBOUND_DATED, Log
+from ci360_twilio.ports import Clock, Consents, Finder, Tenants
+
+QUESTION_SECONDS = 5.0
+"""How long the answer to one question is waited for."""
+
+
+class Dating:
+    """Asks Twilio. Safe for many threads; holds nothing between calls."""
+
+    def __init__(
+        self, consents: Consents, finder: Finder, tenants: Tenants, clock: Clock, log: Log
+    ) -> None:
+        self._consents = consents
+        self._finder = finder
+        self._tenants = tenants
+        self._clock = clock
+        self._log = log
+
+    def date_due(self, limit: int) -> int:
+        """Ask for the dates that consents hang on and that are due; gives how many consents there were."""
+        taken = self._consents.take_undated(now=self._clock(), limit=limit)
+        for consent in taken:
+            self._date(consent, time.monotonic() + 4 * QUESTION_SECONDS)
+        return len(taken)
+
+    def date_now(self, consents: Iterable[Consent], *, seconds: float) -> None:
+        """Ask at once for the dates that consents hang on, for so many seconds in all.
+
+        What is not known then is asked for again later. Raises ``LedgerUnavailable``.
+        """
+        until = time.monotonic() + seconds
+        for consent in consents:
+            if time.monotonic() < until:
+                self._date(consent, until)
+
+    def _date(self, consent: Consent, until: float) -> None:
+        """Ask for one consent's dates, and write those that are known."""
+        if consent.recipient is None:
+            return
+        try:
+            tenant = self._tenants.get(consent.tenant_id)
+        except BeforeSending as exc:
+            self._log.warning(INBOUND_DATED, decision="failed", reason=exc.code)
+            return
+        dated = [self._asked(tenant, one, until) for one in consent.undated]
+        subject = Subject(consent.tenant_id, consent.recipient, consent.group)
+        changes = [(subject, one) for one in dated if one is not None]
+        if changes:
+            self._consents.attest_many(changes, now=self._clock())
+
+    def _asked(self, tenant: Tenant, evidence: Evidence, until: float) -> Evidence | None:
+        """Give evidence with its date.
+
+        Of a message that Twilio does not know any more, as after it was deleted there, the time at
+        which we heard of it stands in.
+        """
+        timeout = min(QUESTION_SECONDS, until - time.monotonic())
+        if timeout <= 0 or evidence.sid is None:
+            return None
+        try:
+            receipt = self._finder.fetch(tenant, evidence.sid, timeout=timeout)
+        except SendFailed as exc:
+            self._tell(tenant, evidence, "failed", exc.reason)
+            return None
+        moment = moment_of(receipt.made) if receipt else None
+        self._tell(tenant, evidence, "dated" if moment else "gone", None)
+        return msgspec.structs.replace(evidence, dated_at=moment or evidence.heard_at)
+
+    def _tell(self, tenant: Tenant, evidence: Evidence, decision: str, reason: str | None) -> None:
+        self._log.info(
+            INBOUND_DATED, tenant=tenant.id, sid=evidence.sid, decision=decision, reason=reason
+        )
