@@ -235,7 +235,7 @@ def test_a_tombstone_is_left_of_what_was_erased(store: Store, entry: Make, heari
 @pytest.mark.parametrize("status", Status)
 def test_an_entry_is_erased_whatever_its_status(store: Store, entry: Make, status: Status) -> None:
     """Nothing more is sent or written of it."""
-    lease = Lease(token="worker", until=at(60))
+    lease = Lease(token="worker", until=at(9))
     store.insert_many([entry(status=status, lease=lease)])
     assert erase(store, entries=[key("g1")]).entries == 1
     lost = Fact(kind=Kind.LOST, at=at(10), lease=lease)
@@ -243,6 +243,22 @@ def test_an_entry_is_erased_whatever_its_status(store: Store, entry: Make, statu
     assert store.record_many([(key("g1"), lost), (key("g1"), started)]) == [None, None]
     assert store.claim(now=at(99), lease=lease, limit=9).entries == []
     assert store.summary(at(99)).unfinished == {}
+
+
+def test_what_is_being_sent_is_left(store: Store, entry: Make) -> None:
+    """Its answer would find nothing; it is counted, and goes when the lease has ended."""
+    lease = Lease(token="worker", until=at(60))
+    store.insert_many([entry(status=Status.SENDING, lease=lease), entry(guid="g2")])
+    assert erase(store, entries=[key("g1"), key("g2")]) == Erased(1, 0, 0, 0, busy=1)
+    [left] = store.find(Query())
+    assert left.guid == "g1"
+
+
+def test_another_tenants_document_is_left(store: Store, entry: Make) -> None:
+    """Whatever keys are given, one tenant cannot erase what is another's."""
+    store.insert_many([entry()])
+    assert erase(store, OTHER, entries=[key("g1")]) == Erased(0, 0, 0, 0)
+    assert store.find(Query()) != []
 
 
 def test_what_was_erased_owes_nothing(store: Store, entry: Make, hearing: Hear) -> None:

@@ -17,6 +17,7 @@ from ci360_twilio.core.entry import Entry, Fact, Key, Kind, Lease, Status, key_o
 from ci360_twilio.core.entry import owing as owing_entry
 from ci360_twilio.core.inbound import Inbound, inbound_key
 from ci360_twilio.core.inbound import owing as owing_inbound
+from ci360_twilio.core.pause import Cause, Pause, Scope
 from ci360_twilio.core.receipt import Receipt
 from ci360_twilio.core.report import Answer, Outcome, Report, Verdict, report_key
 from ci360_twilio.core.tenant import TenantId
@@ -514,6 +515,32 @@ def test_reports_are_counted_that_are_owed_again_not_documents(store: Store, ent
     said = Answer(Verdict.ASIDE, at(6), words="no")
     store.answer_reports([(key("g1"), one.key, said) for one in taken.reports[:2]])
     assert store.owe_again(DEMO, now=at(9)) == 2
+
+
+# pauses
+
+
+def test_a_pause_of_reports_keeps_no_message_from_being_sent(store: Store, entry: Make) -> None:
+    """It is listed and probed like others; whoever tells CI360 looks at it."""
+    known: dict[str, Any] = {
+        "scope": Scope.REPORTS,
+        "tenant_id": DEMO,
+        "cause": Cause.CONFIG,
+        "reason": "denied",
+    }
+    pause = Pause(since=NOW, probe_at=at(30), **known)
+    store.insert_many([entry("taken", lease=LEASE), entry("waits")])
+    assert store.pause(pause)
+    assert store.pauses() == [pause]
+    claimed = store.claim(now=at(1), lease=LEASE, limit=9)
+    assert [one.guid for one in claimed.entries] == ["waits"]
+    assert claimed.probes == []
+    started = Fact(kind=Kind.STARTED, at=at(2), lease=LEASE)
+    results = store.record_many([(key(guid), started) for guid in ("taken", "waits")])
+    assert [one and one.status for one in results] == [Status.SENDING] * 2
+    assert store.waiting(at(3)) == []
+    assert store.take_probe(pause.name, now=at(29), until=at(60)) is None
+    assert store.take_probe(pause.name, now=at(30), until=at(60)) is not None
 
 
 # summary, purge

@@ -57,6 +57,7 @@ OPTIONAL = {
     "httptools": "httptools",
     "prometheus-client": "prometheus_client",
     "pyjwt": "jwt",
+    "tqdm": "tqdm",
     "uvicorn": "uvicorn",
     "uvloop": "uvloop",
 }

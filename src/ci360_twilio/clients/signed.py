@@ -58,7 +58,8 @@ class Place(NamedTuple):
     def authority(self) -> str:
         """The ``Host`` of a request."""
         usual = 443 if self.secure else 80
-        return self.host if self.port == usual else f"{self.host}:{self.port}"
+        name = f"[{self.host}]" if ":" in self.host else self.host
+        return name if self.port == usual else f"{name}:{self.port}"
 
 
 def look_up(host: str, port: int) -> list[str]:
@@ -121,14 +122,14 @@ class SignedAddresses:
         place, until = self.check(url), time.monotonic() + timeout
         with closing(_connect(place, until)) as connection:
             try:
-                _limit(connection, until)
+                _limit(connection.sock, until)
                 headers = _headers(place) | {"Content-Type": content_type}
                 connection.request("PUT", place.target, body, headers)
-                response = connection.getresponse()
-                response.read(CHUNK)
+                with connection.getresponse() as response:
+                    response.read(CHUNK)
             except (OSError, http.client.HTTPException) as exc:
                 raise _away("connection_lost") from exc
-        _check_status(response.status)
+        check_status(response.status)
 
     def fetch(self, url: object, into: BinaryIO, *, timeout: float) -> int:
         """Fetch a file, written as it comes; gives its size in bytes.
@@ -142,28 +143,19 @@ class SignedAddresses:
         place, until = self.check(url), time.monotonic() + timeout
         with closing(_connect(place, until)) as connection:
             try:
-                _limit(connection, until)
+                sock = connection.sock  # the connection forgets it where this is its last answer
+                _limit(sock, until)
                 connection.request("GET", place.target, headers=_headers(place))
-                response = connection.getresponse()
-                _check_status(response.status)
-                size = 0
-                while chunk := response.read(CHUNK):
-                    size += len(chunk)
-                    if size > MOST_BYTES:
-                        raise _refused("file_too_large")
-                    into.write(chunk)
-                    _limit(connection, until)
-                if response.length:
-                    raise _away("connection_lost")
+                with connection.getresponse() as response:
+                    return _pour(response, sock, into, until)
             except (TimeoutError, http.client.HTTPException, ConnectionError, ssl.SSLError) as exc:
                 raise _away("connection_lost") from exc
-        return size
 
     def _pinned(self, host: str, port: int, *, private: bool) -> str:
         """Look a name up, once; gives the address to connect to."""
         try:
             addresses = list(self._resolve(host, port))
-        except OSError as exc:
+        except (OSError, UnicodeError) as exc:  # the latter where a name cannot even be written
             raise _away("dns") from exc
         if not addresses:
             raise _away("dns")
@@ -176,7 +168,8 @@ def is_public(address: str) -> bool:
     """Tell whether an IP address is of the internet at large, also where it holds another address.
 
     IPv6 addresses may carry an IPv4 one: mapped, by NAT64 (RFC 6052), 6to4 (RFC 3056) or Teredo
-    (RFC 4380).
+    (RFC 4380). All others of the internet are within 2000::/3 (RFC 4291): not so IPv4-compatible,
+    site-local and local NAT64 ones (RFC 8215), which ``ipaddress`` takes for global, or did.
     """
     try:
         found = ipaddress.ip_address(address.partition("%")[0])
@@ -185,17 +178,20 @@ def is_public(address: str) -> bool:
     if "%" in address or not found.is_global or found.is_multicast:
         return False
     if isinstance(found, ipaddress.IPv4Address):
-        return True
+        return found not in _PROTOCOLS
     if found.ipv4_mapped is not None:
         return is_public(str(found.ipv4_mapped))
     if found.sixtofour is not None or found.teredo is not None:
         return False
     if found in _NAT64:
         return is_public(str(ipaddress.IPv4Address(int(found) & 0xFFFFFFFF)))
-    return True
+    return found in _GLOBAL_UNICAST
 
 
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+_GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")
+_PROTOCOLS = ipaddress.IPv4Network("192.0.0.0/24")
+"""IETF protocol assignments (RFC 6890); some clouds' metadata are there. New Pythons know it."""
 
 
 class _Pinned(http.client.HTTPConnection):
@@ -219,6 +215,9 @@ def _connect(place: Place, until: float) -> http.client.HTTPConnection:
     timeout = min(CONNECT_SECONDS, max(until - time.monotonic(), 0.001))
     try:
         connection = _tunnel(place, timeout) if place.address is None else _Pinned(place, timeout)
+    except ValueError as exc:
+        raise _away("proxy") from exc  # HTTPS_PROXY is no address
+    try:
         connection.connect()
     except (OSError, http.client.HTTPException, ValueError) as exc:
         raise _away(why(exc)) from exc
@@ -244,19 +243,37 @@ def _has_proxy(host: str) -> bool:
         return True  # it is none; connecting says so
 
 
-def _limit(connection: http.client.HTTPConnection, until: float) -> None:
+def _pour(
+    response: http.client.HTTPResponse, sock: socket.socket, into: BinaryIO, until: float
+) -> int:
+    """Write a file as it comes; gives its size."""
+    check_status(response.status)
+    size = 0
+    while chunk := response.read(CHUNK):
+        size += len(chunk)
+        if size > MOST_BYTES:
+            raise _refused("file_too_large")
+        into.write(chunk)
+        _limit(sock, until)
+    if response.length:
+        raise _away("connection_lost")
+    return size
+
+
+def _limit(sock: socket.socket, until: float) -> None:
     """Give one step of a transfer its time."""
     left = until - time.monotonic()
     if left <= 0:
         raise TimeoutError
-    connection.sock.settimeout(min(left, STEP_SECONDS))
+    sock.settimeout(min(left, STEP_SECONDS))
 
 
 def _headers(place: Place) -> dict[str, str]:
     return {"Host": place.authority, "User-Agent": f"ci360-twilio-connector/{__version__}"}
 
 
-def _check_status(status: int) -> None:
+def check_status(status: int) -> None:
+    """Raise ``Ci360Failed`` where a status does not say that a file was taken, or is there."""
     if status in (HTTPStatus.OK, HTTPStatus.CREATED, HTTPStatus.NO_CONTENT):
         return
     if status in (HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND, HTTPStatus.GONE):

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import quote_plus, urlencode, urlsplit
 
 from ci360_twilio import __version__
@@ -45,6 +45,13 @@ _MAY_SEND_ALL_THE_SAME = frozenset({20003, 20008, 70051})
 credentials."""
 
 Address = tuple[str, str, int | None]
+
+
+class InboundWebhook(NamedTuple):
+    """Where texts are posted, as the account has it; empty where nowhere."""
+
+    url: str
+    fallback: str
 
 
 class TwilioClient:
@@ -158,7 +165,7 @@ class TwilioClient:
         numbers = (row.get("phone_number") for row in rows)
         return [number for number in numbers if isinstance(number, str)]
 
-    def probe(self, tenant: Tenant, *, timeout: float = 10.0) -> None:
+    def probe(self, tenant: Tenant, *, timeout: float = 10.0) -> str | None:
         """Ask Twilio for something that sends nothing, to see whether the credentials fit.
 
         With the auth token that is the account. Of API keys only main ones may see it: Twilio
@@ -167,22 +174,27 @@ class TwilioClient:
         key that may only send, or test credentials, are answered 403: they fit. An account that can
         be seen and is not active is as if it were refused.
 
+        Returns:
+            The ``Date`` of the answer, if it has one.
+
         Raises:
             NotReached, TwilioRefused, AnswerLost: as :meth:`send`.
         """
         with_token = tenant.user == tenant.account
         url = f"{_account_url(tenant)}.json" if with_token else f"{tenant.messages_url}?PageSize=1"
+        answer = self._request("GET", url, tenant, None, timeout)
         try:
-            answer = self._get(tenant, url, timeout)
+            found = read_resource(answer)
         except TwilioRefused as exc:
             known = exc.twilio_code in _MAY_SEND_ALL_THE_SAME
             if exc.status == HTTPStatus.FORBIDDEN and known:
-                return
+                return answer.headers.get("Date")
             raise
         if with_token:
-            check_account(answer, tenant.account)
+            check_account(found, tenant.account)
         else:
-            read_list(answer, "messages")
+            read_list(found, "messages")
+        return answer.headers.get("Date")
 
     def lookup_sender(self, tenant: Tenant, sender: str, *, timeout: float = 10.0) -> bool | None:
         """Tell whether a number belongs to the account; ``None`` where that cannot be told.
@@ -204,6 +216,34 @@ class TwilioClient:
             return None
         # Twilio also lists numbers that contain the one that is asked for
         return any(number.get("phone_number") == sender for number in found)
+
+    def inbound_webhook(
+        self, tenant: Tenant, sender: str, *, timeout: float = 10.0
+    ) -> InboundWebhook | None:
+        """Tell where texts to a sender are posted; ``None`` where that cannot be told.
+
+        For numbers and Messaging Services; a service may leave it to its numbers.
+
+        Raises:
+            NotReached, AnswerLost: as :meth:`send`.
+        """
+        try:
+            if sender.startswith("MG"):
+                url = f"{_messaging_url(tenant)}/v1/Services/{sender}"
+                service = self._get(tenant, url, timeout)
+                on_number = service.get("use_inbound_webhook_on_number") is True
+                return (
+                    None if on_number else _webhook(service, "inbound_request_url", "fallback_url")
+                )
+            if not sender.startswith("+"):
+                return None
+            query = urlencode({"PhoneNumber": sender})
+            url = f"{_account_url(tenant)}/IncomingPhoneNumbers.json?{query}"
+            found = read_list(self._get(tenant, url, timeout), "incoming_phone_numbers")
+        except TwilioRefused:
+            return None
+        mine = (one for one in found if one.get("phone_number") == sender)
+        return next((_webhook(one, "sms_url", "sms_fallback_url") for one in mine), None)
 
     def close(self) -> None:
         """Close all connections that rest; needed before a freeze."""
@@ -257,6 +297,10 @@ def encode_form(message: Message, *, validity: int, callback: str | None = None)
     if callback is not None:
         fields.append(f"StatusCallback={quote_plus(callback)}")
     return "&".join(fields)
+
+
+def _webhook(resource: Mapping[str, Any], url: str, fallback: str) -> InboundWebhook:
+    return InboundWebhook(*(str(resource.get(name) or "") for name in (url, fallback)))
 
 
 def _messaging_url(tenant: Tenant) -> str:

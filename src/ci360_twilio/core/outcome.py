@@ -145,10 +145,10 @@ def _identity(of: Entry | Inbound, ci360: Ci360) -> tuple[str, str] | str:
     found = _known_identity(of.origin, ci360.identity_key)
     if found is not None:
         return found
-    if isinstance(of, Entry) or of.answers is not None:
+    if isinstance(of, Entry):
         return NO_IDENTITY
     if ci360.reply_identity_key is None:
-        return UNMATCHED
+        return UNMATCHED if of.answers is None else NO_IDENTITY
     number = person_of(of.heard.sender)
     if ci360.reply_identity_format == "digits":
         number = number.removeprefix("+")

@@ -8,13 +8,13 @@ opt-outs.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import NamedTuple
 
-from ci360_twilio.core.consent import Consent, Sign, person_of
+from ci360_twilio.core.consent import EVERY_SENDER, Consent, Sign, person_of
+from ci360_twilio.core.e164 import E164
 from ci360_twilio.core.message import parse_recipient
 
 EXPORTED = ("recipient", "state", "since", "source", "group")
@@ -30,7 +30,8 @@ _IN = frozenset({"in", "opt-in", "optin", "opt_in", "start", "subscribed", "yes"
 _TRUE, _FALSE = frozenset({"true", "1"}), frozenset({"false", "0"})
 _EPOCH_SECONDS = 100_000_000_000
 """Larger numbers are milliseconds."""
-_LATEST = int(datetime(9999, 1, 1, tzinfo=UTC).timestamp())
+_EARLIEST, _LATEST = 100_000_000, int(datetime(2100, 1, 1, tzinfo=UTC).timestamp())
+"""Seconds between which a number is taken for a date; ``20260302`` is smaller, and ISO 8601."""
 
 
 class Bad(StrEnum):
@@ -72,7 +73,9 @@ CI360 = Layout(1, 3, 5, 0, 2)
 
 
 def read_head(fields: Sequence[str]) -> Layout | None:
-    """Read the first row; ``None`` where it is no head."""
+    """Read the first row; ``None`` where it is no head, as one that holds a number."""
+    if any(parse_recipient(field.strip()) is not None for field in fields):
+        return None  # ``sms_id`` is a name in heads, and a value in CI360's rows
     names = {field.strip().lower().lstrip("\ufeff"): index for index, field in enumerate(fields)}
     kind, value = names.get("identity_type"), names.get("identity_value")
     date = _first(names, _DATES)
@@ -119,8 +122,13 @@ def read_row(layout: Layout, fields: Sequence[str], region: str | None) -> Wishe
 
 
 def preference_row(consent: Consent) -> tuple[str, ...] | None:
-    """Give the row by which CI360 takes over a wish; ``None`` where there is none to take over."""
-    if consent.recipient is None or consent.state == "review":
+    """Give the row by which CI360 takes over a wish; ``None`` where there is none to take over.
+
+    CI360 knows one wish for each number: none for a group of senders, nor for an id of Messenger's.
+    """
+    if consent.recipient is None or not E164.fullmatch(consent.recipient):
+        return None
+    if consent.group != EVERY_SENDER or consent.state == "review":
         return None
     return ("sms_id", consent.recipient, "OPT-OUT", "true" if consent.blocked else "false")
 
@@ -131,15 +139,15 @@ def read_date(text: str) -> datetime | None:
     try:
         number = float(text)
     except ValueError:
-        number = math.nan
+        number = 0.0
     try:
-        if not math.isnan(number):
+        if number >= _EARLIEST:
             seconds = number / 1000 if number > _EPOCH_SECONDS else number
-            return datetime.fromtimestamp(seconds, UTC) if 0 < seconds < _LATEST else None
+            return datetime.fromtimestamp(seconds, UTC) if seconds < _LATEST else None
         moment = datetime.fromisoformat(text)
+        return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
     except (ValueError, OverflowError):
         return None
-    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _sign(state: str, *, holds: bool) -> Sign | None:

@@ -24,6 +24,8 @@ from ci360_twilio.wiring import Parts, wire
 
 MARGIN_SECONDS = 1.5
 """What is left of an invocation for writing down what came of it."""
+ENOUGH_SECONDS = 28.0
+"""How long a whole invocation should be able to take, at least: of 30 seconds some may be over."""
 UNLIMITED_SECONDS = 60.0
 """How long an invocation may take that does not say when it ends."""
 
@@ -134,7 +136,7 @@ _lock = threading.Lock()
 _direct: Direct | None = None
 
 
-def _instance() -> Direct:
+def _instance(context: object) -> Direct:
     global _direct
     with _lock:
         if _direct is None:
@@ -148,13 +150,19 @@ def _instance() -> Direct:
                     "only; set CI360_TWILIO_LEDGER to recognise it everywhere"
                 )
                 log.warning("direct.no_ledger", message=words)
+            if (seconds := _seconds_left(context)) < ENOUGH_SECONDS:
+                words = (
+                    "the function may be ended before Twilio has answered; what is cut off may have "
+                    "been sent: set its time-out to 30 seconds or more"
+                )
+                log.warning("direct.short_time_out", seconds=round(seconds, 1), message=words)
         return _direct
 
 
 def direct(event: object, context: object) -> dict[str, Any]:
     """Handle one invocation: accept an event and send its message."""
     try:
-        instance = _instance()
+        instance = _instance(context)
     except (SettingsError, BeforeSending) as exc:
         Log().error("direct.start", error=exc.code, message=exc.message)
         words = "The function is not set up; its log says why."

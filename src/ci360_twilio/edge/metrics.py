@@ -7,7 +7,7 @@ them up through files in ``PROMETHEUS_MULTIPROC_DIR``, which must be set before 
 from __future__ import annotations
 
 from collections import Counter as Counted
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -22,16 +22,25 @@ from ci360_twilio.logs import (
     ENTRY_SWEPT,
     EVENT_ACCEPTED,
     EVENT_REJECTED,
+    INBOUND_HEARD,
+    INBOUND_REFUSED,
     MESSAGE_SENT,
+    OUTCOME_REPORTED,
     RECEIPT_REFUSED,
     RECEIPT_SETTLED,
 )
-from ci360_twilio.ports import Vitals
+from ci360_twilio.ports import Summary, Vitals
 
 _EVENTS = Counter("ci360_twilio_events", "Requests from CI360 by decision.", ["decision", "reason"])
 _ATTEMPTS = Counter("ci360_twilio_attempts", "Attempts to send by outcome.", ["outcome", "reason"])
 _RECEIPTS = Counter(
     "ci360_twilio_receipts", "Status callbacks by decision.", ["decision", "reason"]
+)
+_INBOUND = Counter(
+    "ci360_twilio_inbound", "Customers' messages by decision.", ["decision", "reason"]
+)
+_REPORTS = Counter(
+    "ci360_twilio_reports", "Attempts to tell CI360 by decision.", ["outcome", "decision", "reason"]
 )
 _SWEPT = Counter("ci360_twilio_swept", "Entries overtaken by time.", ["status"])
 _SECONDS = Histogram(
@@ -50,6 +59,11 @@ def observe(event: str, fields: dict[str, Any]) -> None:
         _SECONDS.observe(fields["ms"] / 1000)
     elif event in (RECEIPT_SETTLED, RECEIPT_REFUSED):
         _RECEIPTS.labels(str(fields["decision"]), fields.get("reason") or "").inc()
+    elif event in (INBOUND_HEARD, INBOUND_REFUSED):
+        _INBOUND.labels(str(fields["decision"]), fields.get("reason") or "").inc()
+    elif event == OUTCOME_REPORTED:
+        outcome, decision = str(fields.get("outcome") or ""), str(fields["decision"])
+        _REPORTS.labels(outcome, decision, fields.get("reason") or "").inc()
     elif event == ENTRY_SWEPT:
         _SWEPT.labels(str(fields["decision"])).inc()
 
@@ -90,7 +104,27 @@ class _LedgerCollector(Collector):
         )
         for (scope, cause), count in Counted((p.scope, p.cause) for p in summary.pauses).items():
             paused.add_metric([scope, cause], count)
-        return [up, unfinished, due, age, waiting, paused]
+        return [up, unfinished, due, age, waiting, paused, *_of_customers(summary, now)]
+
+
+def _of_customers(summary: Summary, now: datetime) -> Iterator[Metric]:
+    """Give what is owed to CI360, and what waits for a person."""
+    oldest = summary.oldest_owed_at
+    late = max((now - oldest).total_seconds(), 0) if oldest else 0
+    for name, words, value in (
+        (
+            "reports_owed",
+            "Messages and texts with an outcome that CI360 is still owed.",
+            summary.owed,
+        ),
+        ("oldest_report_seconds", "For how long the next of these has been due.", late),
+        ("reports_aside", "Messages and texts with an outcome that CI360 refused.", summary.aside),
+        ("consents_to_review", "Recipients blocked until a person reads a text.", summary.review),
+        ("strays", "Receipts of messages that are not known here.", summary.strays),
+    ):
+        gauge = GaugeMetricFamily(f"ci360_twilio_{name}", words)
+        gauge.add_metric([], value)
+        yield gauge
 
 
 def exporter(vitals: Vitals) -> Callable[[], tuple[bytes, str]]:

@@ -9,12 +9,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import NamedTuple, Protocol
 
 from ci360_twilio.core.inbound import Heard, inbound_key
 from ci360_twilio.core.tenant import Tenant, TenantId
-from ci360_twilio.errors import BeforeSending, SendFailed, TenantUnknown
+from ci360_twilio.errors import (
+    BeforeSending,
+    LedgerUnavailable,
+    SendFailed,
+    TenantUnknown,
+    TwilioRefused,
+)
 from ci360_twilio.flow.hear import Listening, evidence_of
 from ci360_twilio.logs import INBOUND_LISTED, Log, mask_number
 from ci360_twilio.ports import Chore, Chores, Clock, Consents, Inbox, Lister, Tenants
@@ -106,8 +113,14 @@ class CatchingUp:
             missed = self._list(tenant, sender, _since(chore, now))
         except TenantUnknown:
             self._store.drop_chores([chore.name])
+            self._known.discard(ours)
             return True
+        except LedgerUnavailable:
+            raise
         except (BeforeSending, SendFailed) as exc:
+            if isinstance(exc, TwilioRefused) and exc.status == 401:
+                with suppress(BeforeSending):
+                    self._tenants.reread(ours.tenant_id)
             reason = exc.reason if isinstance(exc, SendFailed) else exc.code
             self._tell(ours, "failed", reason=reason)
             later = self._clock() + max(self._every, AFTER_FAILURE)

@@ -81,8 +81,8 @@ class Consenting:
     ) -> Imported:
         """Take a list of wishes, in commits of many rows.
 
-        What the list says without a date counts as of now for an opt-out, and not at all for an
-        opt-in where an opt-out stands. Taking a list twice changes nothing the second time.
+        What the list says without a date, or with one that is yet to come, counts as of now for an
+        opt-out, and not at all for an opt-in where an opt-out stands. Taking a list twice changes nothing the second time.
 
         Args:
             tenant_id: whose recipients they are.
@@ -102,7 +102,7 @@ class Consenting:
                 (
                     Subject(tenant_id, one.person, group),
                     Evidence(
-                        sign=one.sign, source=source, heard_at=now, dated_at=one.dated_at, by=by
+                        sign=one.sign, source=source, heard_at=now, dated_at=_past(one, now), by=by
                     ),
                 )
                 for one in batch
@@ -187,6 +187,11 @@ class Consenting:
         )
         self._store.write_note(note)
         self._log.info(CONSENT_CHANGED, tenant=tenant_id, by=by, decision=action, consents=number)
+
+
+def _past(one: Wished, now: datetime) -> datetime | None:
+    """Give the date of a wish; one that is yet to come is none."""
+    return one.dated_at if one.dated_at is not None and one.dated_at <= now else None
 
 
 class _Reading:

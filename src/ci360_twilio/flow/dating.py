@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 
 import msgspec
 
 from ci360_twilio.core.consent import Consent, Evidence, Subject
 from ci360_twilio.core.receipt import moment_of
 from ci360_twilio.core.tenant import Tenant
-from ci360_twilio.errors import BeforeSending, SendFailed
+from ci360_twilio.errors import BeforeSending, SendFailed, TwilioRefused
 from ci360_twilio.logs import INBOUND_DATED, Log
 from ci360_twilio.ports import Clock, Consents, Finder, Tenants
 
@@ -78,6 +79,9 @@ class Dating:
         try:
             receipt = self._finder.fetch(tenant, evidence.sid, timeout=timeout)
         except SendFailed as exc:
+            if isinstance(exc, TwilioRefused) and exc.status == 401:
+                with suppress(BeforeSending):
+                    self._tenants.reread(tenant.id)
             self._tell(tenant, evidence, "failed", exc.reason)
             return None
         moment = moment_of(receipt.made) if receipt else None

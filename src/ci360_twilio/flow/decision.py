@@ -29,7 +29,8 @@ class Target(NamedTuple):
         of = f"tenant {self.tenant_id}" if self.tenant_id else ""
         if self.scope is Scope.TENANT:
             return of
-        return f"{self.scope} {self.value}" + (f" of {of}" if of else "")
+        what = f"{self.scope} {self.value}" if self.value else str(self.scope)
+        return what + (f" of {of}" if of else "")
 
 
 def target_of(pause: Pause) -> Target:

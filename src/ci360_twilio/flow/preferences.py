@@ -100,7 +100,9 @@ class Preferences:
     def schedule(self, tenant: Tenant) -> None:
         """Have a tenant's wishes pulled from time to time, if its document says so."""
         wanted = tenant.ci360 is not None and tenant.ci360.preferences_hours is not None
-        if wanted and tenant.id not in self._scheduled:
+        if not wanted:
+            self._scheduled.discard(tenant.id)
+        elif tenant.id not in self._scheduled:
             self._store.add_chores([f"{KIND}:{tenant.id}"], due_at=self._clock())
             self._scheduled.add(tenant.id)
 
@@ -115,11 +117,11 @@ class Preferences:
             tenant = self._tenants.get(tenant_id)
             hours = tenant.ci360.preferences_hours if tenant.ci360 else None
             if hours is None:
-                self._store.drop_chores([chore.name])
+                self._drop(tenant_id)
                 return True
             mark, wait = self._step(tenant, chore.mark, timedelta(hours=hours))
         except TenantUnknown:
-            self._store.drop_chores([chore.name])
+            self._drop(tenant_id)
             return True
         except (BeforeSending, Ci360Failed) as exc:
             reason = exc.reason if isinstance(exc, Ci360Failed) else exc.code
@@ -214,6 +216,11 @@ class Preferences:
             consents=sum(one.changed for one in taken),
         )
         return None, every
+
+    def _drop(self, tenant_id: TenantId) -> None:
+        """Pull a tenant's wishes no more, until it is scheduled anew."""
+        self._store.drop_chores([f"{KIND}:{tenant_id}"])
+        self._scheduled.discard(tenant_id)
 
     def _take(
         self,

@@ -23,6 +23,8 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, NamedTuple
 
+import msgspec
+
 from ci360_twilio.core.ci360 import Ci360
 from ci360_twilio.core.entry import Entry, Key
 from ci360_twilio.core.inbound import Inbound
@@ -114,13 +116,16 @@ class Reporting:
         self._quiet: dict[TenantId, tuple[datetime, int]] = {}
         """Until when a tenant's CI360 is left alone, and how often in a row that was so."""
         self._one_by_one: dict[TenantId, datetime] = {}
+        self._last = TenantId("")
+        """Whose turn it was last."""
         self._lines: queue.SimpleQueue[tuple[str, dict[str, Any]]] = queue.SimpleQueue()
 
     def take(self, limit: int) -> list[Task]:
         """Take what is due, as tasks for up to ``limit`` requests at one time.
 
-        Tenants share these evenly. Of a tenant whose reports are paused nothing is taken, unless it
-        is time to try whether CI360 takes its token again: then one is.
+        Tenants share these evenly, and where there are fewer requests than tenants they take turns.
+        Of a tenant whose reports are paused nothing is taken, unless it is time to try whether CI360
+        takes its token again: then one is.
         """
         now = self._clock()
         most = FILE_ROWS
@@ -129,11 +134,13 @@ class Reporting:
             return []
         pauses = [one for one in self._controls.pauses() if one.scope is Scope.REPORTS]
         tasks: list[Task] = []
+        owing.sort(key=lambda one: (one.tenant_id <= self._last, one.tenant_id))
         for number, one in enumerate(owing):
             share = max((limit - len(tasks)) // (len(owing) - number), 1)
             if len(tasks) >= limit:
                 break
             tasks += self._take_of(one.tenant_id, one.documents, share, pauses, now)
+            self._last = one.tenant_id
         return tasks
 
     def tell(self, task: Task) -> Done:
@@ -150,7 +157,7 @@ class Reporting:
             else:
                 events.append((document, report, made))
         if not events:
-            return Done(tuple(told), self._tried(task, None))
+            return Done(tuple(told), self._untried(task))
         failed = self._post(task, [event for _, _, event in events])
         for document, report, _ in events:
             answer = self._answer(task, report, failed)
@@ -246,7 +253,7 @@ class Reporting:
         tenant_id, trouble = task.tenant.id, failed and failed.trouble
         if failed is not None and trouble is Trouble.DENIED:
             if self._has_changed(task.tenant):
-                return ()
+                return self._untried(task)
             return (partial(self._pause, tenant_id, failed.reason, task.probe),)
         if failed is not None and trouble is Trouble.REFUSED and task.is_file:
             self._one_by_one[tenant_id] = self._clock() + NO_FILES
@@ -260,6 +267,13 @@ class Reporting:
         if failed is not None and trouble is not Trouble.REFUSED:
             return (partial(self._pause, tenant_id, task.probe.reason, task.probe),)
         return (partial(self._resume, task.probe),)
+
+    def _untried(self, task: Task) -> tuple[Callable[[], object], ...]:
+        """Have the next report try in place of one that showed nothing of the token."""
+        if task.probe is None:
+            return ()
+        again = msgspec.structs.replace(task.probe, probe_at=self._clock())
+        return (partial(self._controls.pause, again, replace=True),)
 
     def _leave_alone(self, tenant_id: TenantId, seconds: float | None) -> None:
         """Leave a tenant's CI360 alone for a while, for longer each time."""

@@ -14,6 +14,7 @@ from ci360_twilio.core.entry import Entry, Fact, Key, Kind, Status
 from ci360_twilio.core.pause import Cause, Pause
 from ci360_twilio.core.receipt import Receipt
 from ci360_twilio.core.replay import REPLAYABLE, Objection, objection
+from ci360_twilio.core.tenant import TenantId
 from ci360_twilio.errors import NotKnown
 from ci360_twilio.flow.covered import count_covered, count_expired
 from ci360_twilio.flow.decision import (
@@ -28,7 +29,7 @@ from ci360_twilio.flow.decision import (
     target_of,
 )
 from ci360_twilio.flow.resend import Resending, kept_back
-from ci360_twilio.flow.selection import Chosen, Named, named, pages
+from ci360_twilio.flow.selection import Chosen, Named, Selection, named, pages
 from ci360_twilio.logs import Log
 from ci360_twilio.ports import Clock, Note, Store, Tenants
 
@@ -266,6 +267,19 @@ class Steering:
         self._log.info("steer.resolve", by=by, decision=resolution, entries=1, **about(one))
         return Resolved(after, fresh)
 
+    def report_again(self, tenant_id: TenantId | None, *, by: str, text: str | None = None) -> int:
+        """Have the reports that CI360 refused sent once more; gives their number.
+
+        Args:
+            tenant_id: whose; all tenants' if there is none.
+            by: who does it.
+            text: why, for the audit.
+        """
+        number = self._store.owe_again(tenant_id, now=self._clock())
+        if number:
+            self._tell("report again", Selection(tenant_id=tenant_id), number, by, text)
+        return number
+
     def _matching(self, target: Target, causes: frozenset[Cause]) -> list[Standing]:
         pauses = self.pauses()
         found = [
@@ -341,4 +355,5 @@ class Steering:
                 detail=text,
             )
         )
-        self._log.info(f"steer.{action}", by=by, entries=entries, **about(chosen))
+        step = action.replace(" ", "_")
+        self._log.info(f"steer.{step}", by=by, entries=entries, **about(chosen))

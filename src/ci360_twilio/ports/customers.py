@@ -165,6 +165,8 @@ class Erased(NamedTuple):
     """Whose number is gone; the wish stays in force."""
     notes: int
     """Lines of the audit from which a text was taken."""
+    busy: int = 0
+    """Entries that are left, as their messages are being sent at this moment."""
 
 
 class Privacy(Protocol):
@@ -195,7 +197,8 @@ class Privacy(Protocol):
     ) -> Erased:
         """Replace documents by tombstones and take numbers from consents, in one commit.
 
-        What was deleted is overwritten, in the store's logs and free pages, too.
+        What was deleted is overwritten, in the store's logs and free pages, too. An entry that is
+        ``sending``, under a lease that lasts, is left: its answer would find nothing.
 
         Args:
             tenant_id: whose they are.

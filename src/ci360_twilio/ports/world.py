@@ -47,8 +47,12 @@ class Sender(Protocol):
 class Account(Protocol):
     """Twilio, as far as letting us in goes."""
 
-    def probe(self, tenant: Tenant, *, timeout: float = 10.0) -> None:
-        """Ask for the account, to see whether the credentials fit. Raises as :class:`Sender` does."""
+    def probe(self, tenant: Tenant, *, timeout: float = 10.0) -> str | None:
+        """Ask for the account, to see whether the credentials fit. Raises as :class:`Sender` does.
+
+        Returns:
+            The ``Date`` of the answer, if it has one.
+        """
         ...
 
 

@@ -13,7 +13,8 @@ from typing import Any, TypeVar
 import msgspec
 
 from ci360_twilio.core.due import Work
-from ci360_twilio.core.entry import Entry
+from ci360_twilio.core.entry import Entry, key_of
+from ci360_twilio.core.inbound import inbound_key
 from ci360_twilio.errors import LedgerUnavailable, LedgerUnusable
 from ci360_twilio.stores.columns import columns_of
 from ci360_twilio.stores.sqlite import SqliteStore
@@ -24,6 +25,7 @@ from ci360_twilio.stores.sqlite_wishes import (
     decode_inbound,
     inbound_row,
 )
+from ci360_twilio.stores.tombstone import tombstone
 
 T = TypeVar("T")
 
@@ -53,7 +55,9 @@ def restore(source: Path, ledger: Path, *, hash_key: bytes, now: datetime) -> Pa
     """Put a backup's content in a ledger's place, also under processes that have it open.
 
     The restored ledger sends nothing until it is resumed. What was under way in it is ``unknown``
-    from then on, and a new event generated before ``now`` will be ``held``.
+    from then on, and a new event generated before ``now`` will be ``held``. What must not be undone is
+    carried over from the ledger that was there, if it can be read: what customers wrote and wish,
+    erasures, the audit.
 
     Returns:
         Where the ledger as it was has been kept, if there was one.
@@ -80,7 +84,7 @@ def restore(source: Path, ledger: Path, *, hash_key: bytes, now: datetime) -> Pa
         if check(ledger).problems:
             _swap_damaged(staged, ledger, kept)
         else:
-            _swap(staged, ledger, kept)
+            _swap(staged, ledger, kept, hash_key)
         return kept
     except OSError as exc:
         raise LedgerUnavailable(f"A file cannot be read or written: {exc.strerror}.") from exc
@@ -89,7 +93,7 @@ def restore(source: Path, ledger: Path, *, hash_key: bytes, now: datetime) -> Pa
             _remove(staged)
 
 
-def _swap(staged: Path, ledger: Path, kept: Path) -> None:
+def _swap(staged: Path, ledger: Path, kept: Path, hash_key: bytes) -> None:
     """Keep the ledger as it is and replace its content, while nobody else can write.
 
     Both happen under one write lock, so that every event that was answered is in one of the two.
@@ -98,11 +102,51 @@ def _swap(staged: Path, ledger: Path, kept: Path) -> None:
     try:
         with file.writing(attached=staged) as db:
             backup(ledger, kept)
+            _carry_over(db, hash_key)
             for table in _TABLES:
                 db.execute(f"DELETE FROM main.{table}")  # noqa: S608 - the names are ours
                 db.execute(f"INSERT INTO main.{table} SELECT * FROM attached.{table}")  # noqa: S608
     finally:
         file.close()
+
+
+def _carry_over(db: sqlite3.Connection, hash_key: bytes) -> None:
+    """Write into the attached ledger what must not be undone of the main one.
+
+    What customers wrote and wish, as it is known now, and how far Twilio's lists were read; what was
+    erased, or deleted in its time, is deleted there, too; the audit's lines, in place of the same ones
+    that may hold a text which was taken from them since.
+    """
+    db.create_function(
+        "is_entry", 2, lambda tenant, guid: tombstone(key_of(tenant, guid), hash_key)
+    )
+    db.create_function(
+        "is_text", 2, lambda tenant, sid: tombstone(inbound_key(tenant, sid), hash_key)
+    )
+    for statement in _CARRY:
+        db.execute(statement)
+
+
+_ACTION = "json_extract(CAST({}.data AS TEXT), '$.action')"
+_KEPT_LINES = (
+    "DELETE FROM attached.audit WHERE EXISTS (SELECT 1 FROM main.audit AS kept WHERE"  # noqa: S608
+    f" kept.at = audit.at AND {_ACTION.format('kept')} = {_ACTION.format('audit')})"
+)
+_CARRY = (
+    *(
+        f"INSERT OR REPLACE INTO attached.{table} ({columns}) SELECT {columns} FROM main.{table}"  # noqa: S608
+        for table, columns in (
+            ("consents", "subject, tenant, state, recipient, ask_at, data"),
+            ("inbound", "tenant, sid, customer, heard_at, purge_at, report_at, aside, data"),
+            ("chores", "name, due_at, mark"),
+        )
+    ),
+    "DELETE FROM attached.entries WHERE is_entry(tenant, guid) IN (SELECT hash FROM main.tombstones)",
+    "DELETE FROM attached.inbound WHERE is_text(tenant, sid) IN (SELECT hash FROM main.tombstones)",
+    "INSERT OR IGNORE INTO attached.tombstones SELECT hash FROM main.tombstones",
+    _KEPT_LINES,
+    "INSERT INTO attached.audit (at, data) SELECT at, data FROM main.audit ORDER BY id",
+)
 
 
 def _swap_damaged(staged: Path, ledger: Path, kept: Path) -> None:

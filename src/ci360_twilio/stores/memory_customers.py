@@ -30,7 +30,7 @@ from ci360_twilio.ports import (
     Stray,
     Verified,
 )
-from ci360_twilio.stores import attesting, reporting
+from ci360_twilio.stores import attesting, erasing, reporting
 from ci360_twilio.stores.columns import ms, report_at
 from ci360_twilio.stores.memory_rows import MemoryRows
 from ci360_twilio.stores.talking import answers, names
@@ -220,24 +220,15 @@ class MemoryCustomers:
     ) -> Erased:
         """Replace documents by tombstones."""
         with self._lock:
-            gone = [self._rows.bury_document(key) for key in {*entries, *inbound}]
-            forgotten = 0
-            for hashed, one in self._rows.wishes.items():
-                if one.tenant_id == tenant_id and one.recipient in recipients:
-                    self._rows.wishes[hashed] = msgspec.structs.replace(one, recipient=None)
-                    forgotten += 1
-            cleared = 0
-            for index, line in enumerate(self._rows.notes):
-                if any(word in (line.detail or "") for word in words):
-                    self._rows.notes[index] = msgspec.structs.replace(line, detail=None)
-                    cleared += 1
-            self._rows.write_note(note)
-        return Erased(
-            entries=sum(isinstance(one, Entry) for one in gone),
-            inbound=sum(isinstance(one, Inbound) for one in gone),
-            consents=forgotten,
-            notes=cleared,
-        )
+            return erasing.erase(
+                self._rows,
+                tenant_id,
+                entries=entries,
+                inbound=inbound,
+                recipients=recipients,
+                words=words,
+                note=note,
+            )
 
     # Chores
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime
 from itertools import islice
 from typing import Any
+
+import msgspec
 
 from ci360_twilio.core.due import Work
 from ci360_twilio.core.entry import Entry, Key
@@ -140,8 +142,8 @@ class MemoryRows(MemoryWishes):
         else:
             self.keep_inbound(document)
 
-    def bury_document(self, key: Key) -> Entry | Inbound | None:
-        """Delete a document of either kind, leaving a tombstone; gives it, if there was one."""
+    def bury_document(self, key: Key) -> None:
+        """Delete a document of either kind, leaving a tombstone."""
         [document] = self.documents([key])
         if isinstance(document, Entry):
             self.delete(key)
@@ -149,7 +151,15 @@ class MemoryRows(MemoryWishes):
             del self.letters[key], self._numbers[key]
         if document is not None:
             self.bury(key)
-        return document
+
+    def clear_notes(self, words: Collection[str]) -> int:
+        """Take texts that hold one of these words from the audit."""
+        cleared = 0
+        for index, note in enumerate(self.notes):
+            if any(word in (note.detail or "") for word in words):
+                self.notes[index] = msgspec.structs.replace(note, detail=None)
+                cleared += 1
+        return cleared
 
     def finished(self) -> Iterator[Key]:
         """Go through what may be forgotten, in the order in which it was written."""

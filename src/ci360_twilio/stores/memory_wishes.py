@@ -54,6 +54,17 @@ class MemoryWishes:
         before = self.wishes.get(hashed)
         self.wishes[hashed] = sealed(consent, before, hashed, self.hash_key)
 
+    def forget_number(self, tenant_id: TenantId, person: str) -> int:
+        """Take a person's number from all consents to a tenant."""
+        mine = [
+            (hashed, one)
+            for hashed, one in self.wishes.items()
+            if one.tenant_id == tenant_id and one.recipient == person
+        ]
+        for hashed, one in mine:
+            self.wishes[hashed] = msgspec.structs.replace(one, recipient=None)
+        return len(mine)
+
     def inbound(self, key: Key) -> Inbound | None:
         """Read an inbound message."""
         return self.letters.get(key)

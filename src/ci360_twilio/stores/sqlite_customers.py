@@ -29,7 +29,7 @@ from ci360_twilio.ports import (
     Stray,
     Verified,
 )
-from ci360_twilio.stores import attesting, reporting
+from ci360_twilio.stores import attesting, erasing, reporting
 from ci360_twilio.stores import sqlite_customer_reads as reads
 from ci360_twilio.stores.columns import ms
 from ci360_twilio.stores.sqlite_file import BUSY_SECONDS, SqliteFile
@@ -183,19 +183,20 @@ class SqliteCustomers:
     ) -> Erased:
         """Replace documents by tombstones, in one commit; what they held is overwritten."""
         with self._file.writing() as db:
-            rows = self._rows(db)
-            gone = [rows.bury_document(key) for key in {*entries, *inbound}]
-            erased = Erased(
-                entries=sum(isinstance(one, Entry) for one in gone),
-                inbound=sum(isinstance(one, Inbound) for one in gone),
-                consents=sum([rows.forget_numbers(tenant_id, one) for one in recipients]),
-                notes=rows.clear_notes(words),
+            erased = erasing.erase(
+                self._rows(db),
+                tenant_id,
+                entries=entries,
+                inbound=inbound,
+                recipients=recipients,
+                words=words,
+                note=note,
             )
-            rows.write_note(note)
         self._file.rewrite()
         if not self._file.fold(wait=True):
-            words = "The ledger's log is being read and still holds what was erased; erase again."
-            raise LedgerUnavailable(words)
+            raise LedgerUnavailable(
+                "The ledger's log is being read and still holds what was erased; erase again."
+            )
         return erased
 
     # Chores

@@ -100,7 +100,7 @@ class SqliteFile:
         """Run one write transaction; a failure leaves nothing behind, and the next starts afresh.
 
         Args:
-            attached: another ledger's file, to be read in it under the name ``attached``.
+            attached: another ledger's file, known in it under the name ``attached``.
         """
         with self._lock:
             db = self._ready()

@@ -127,14 +127,13 @@ class SqliteRows(SqliteWishes):
         """Delete entries that were read, leaving tombstones."""
         self._bury("entries", [(one.key, self._known[one.key][0]) for one in entries])
 
-    def bury_document(self, key: Key) -> Entry | Inbound | None:
-        """Delete a document of either kind, leaving a tombstone; gives it, if there was one."""
+    def bury_document(self, key: Key) -> None:
+        """Delete a document of either kind, leaving a tombstone."""
         [document] = self.documents([key])
         if isinstance(document, Entry):
             self.bury([document])
         elif document is not None:
             self._bury("inbound", [(key, self._letters[key])])
-        return document
 
     def clear_notes(self, words: Collection[str]) -> int:
         """Take texts that hold one of these words from the audit; gives how many there were."""

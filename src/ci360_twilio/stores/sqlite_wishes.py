@@ -135,7 +135,7 @@ class SqliteWishes:
         self._bury("inbound", [(one.key, self._letters[one.key]) for one in over])
         return len(over)
 
-    def forget_numbers(self, tenant_id: TenantId, person: str) -> int:
+    def forget_number(self, tenant_id: TenantId, person: str) -> int:
         """Take a person's number from all consents to a tenant; gives how many lose it."""
         sql = "SELECT id, data FROM consents WHERE tenant = ? AND recipient = ?"
         found = self._db.execute(sql, (tenant_id, person)).fetchall()

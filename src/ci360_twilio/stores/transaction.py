@@ -7,7 +7,7 @@ what is of one time, single entries before bulk and else as it was written.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Protocol
 
@@ -151,5 +151,21 @@ class Owing(Protocol):
         ...
 
 
-class Transaction(Entries, Rules, Wishes, Owing, Protocol):
+class Erasing(Protocol):
+    """What names a person, as it stands in the transaction."""
+
+    def bury_document(self, key: Key) -> None:
+        """Delete a document of either kind, leaving a tombstone."""
+        ...
+
+    def forget_number(self, tenant_id: TenantId, person: str) -> int:
+        """Take a person's number from all consents to a tenant; gives how many lose it."""
+        ...
+
+    def clear_notes(self, words: Collection[str]) -> int:
+        """Take texts that hold one of these words from the audit; gives how many there were."""
+        ...
+
+
+class Transaction(Entries, Rules, Wishes, Owing, Erasing, Protocol):
     """One commit."""

@@ -12,7 +12,6 @@ import csv
 import hashlib
 import hmac
 import io
-import json
 import re
 import secrets
 import threading
@@ -156,7 +155,7 @@ class Ci360Twin:
             raise Refusal(401, "the token names no tenant", "MKTCMN74248")
         key = base64.b64encode(secret.encode())
         mac = hmac.digest(key, f"{head}.{claims}".encode(), hashlib.sha256)
-        if not hmac.compare_digest(_segment(mac), signature):
+        if not hmac.compare_digest(_segment(mac).encode(), signature.encode()):
             raise Refusal(401, "the token matches no access point", "MKTCMN74261")
         return str(tenant_id)
 
@@ -166,11 +165,8 @@ class Ci360Twin:
         Raises:
             Refusal: it is none, or is not published.
         """
-        try:
-            members = json.loads(body)
-        except ValueError:
-            raise Refusal(400, "the body is not JSON") from None
-        if not isinstance(members, dict):
+        members = _object(body)
+        if members is None:
             raise Refusal(400, "the body is not one event")
         name = members.pop("eventName", members.pop("eventname", None))
         known = [(kind, members.pop(kind)) for kind in IDENTITIES if kind in members]
@@ -187,7 +183,7 @@ class Ci360Twin:
         return f"{self._base()}/files/{token}?X-Amz-Expires=900&X-Amz-Signature={token[::-1]}"
 
     def put(self, token: str, content: bytes) -> Answer:
-        """Take a file at an address that was handed out.
+        """Take a file at an address that was handed out; of one that cannot be read nobody hears.
 
         Raises:
             Refusal: 403 where that was not, or a file was put there before.
@@ -198,9 +194,9 @@ class Ci360Twin:
             raise Refusal(403, "the address has expired")
         self._files[token] = content
         if what == "events":
-            for row in csv.reader(io.StringIO(content.decode())):
+            for row in _rows(content) or ():
                 self._keep_row(tenant_id, row)
-        return Answer(200, None)
+        return Answer(200, None, b"")
 
     def fetch(self, token: str) -> Answer:
         """Give a file. Raises ``Refusal`` where there is none."""
@@ -211,9 +207,9 @@ class Ci360Twin:
 
     def start_job(self, tenant_id: str, body: bytes) -> Answer:
         """Start a job on contact preferences. Raises ``Refusal`` for one that is not known."""
-        order = _object(body)
+        order = _object(body) or {}
         kind = order.get("jobType")
-        if kind not in _STAGES:
+        if not isinstance(kind, str) or kind not in _STAGES:
             raise Refusal(400, "there is no such job")
         job = _Job(kind=kind, tenant_id=tenant_id)
         if kind == IMPORT:
@@ -289,7 +285,10 @@ class Ci360Twin:
 
     def _import(self, content: bytes, *, head: bool) -> str:
         """Take wishes over; gives what is wrong with the file, if anything."""
-        rows = list(csv.reader(io.StringIO(content.decode())))[1 if head else 0 :]
+        rows = _rows(content)
+        if rows is None:
+            return "the file cannot be read"
+        rows = rows[1 if head else 0 :]
         for number, row in enumerate(rows, start=1):
             sound = len(row) == len(HEAD) and row[0] == "sms_id" and row[2].endswith("OPT-OUT")
             if not sound or row[3] not in ("true", "false"):
@@ -326,23 +325,29 @@ def _token(location: str) -> str:
     return found[1] if found else ""
 
 
-def _object(body: bytes) -> dict[str, Any]:
+def _rows(content: bytes) -> list[list[str]] | None:
+    """Read the lines of a file; ``None`` where it is no CSV in UTF-8."""
     try:
-        members = json.loads(body)
-    except ValueError:
-        members = None
-    if not isinstance(members, dict):
-        raise Refusal(400, "the body is not a JSON object")
-    return members
+        return list(csv.reader(io.StringIO(content.decode())))
+    except (UnicodeDecodeError, csv.Error):
+        return None
+
+
+def _object(text: bytes) -> dict[str, Any] | None:
+    """Read a JSON object; ``None`` where it is none."""
+    try:
+        members = msgspec.json.decode(text)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    return members if isinstance(members, dict) else None
 
 
 def _decoded(segment: str) -> dict[str, Any]:
     try:
-        padded = segment + "=" * (-len(segment) % 4)
-        members = json.loads(base64.urlsafe_b64decode(padded))
-    except (ValueError, UnicodeDecodeError):
+        text = base64.urlsafe_b64decode(segment + "=" * (-len(segment) % 4))
+    except ValueError:
         return {}
-    return members if isinstance(members, dict) else {}
+    return _object(text) or {}
 
 
 def _segment(part: bytes) -> str:

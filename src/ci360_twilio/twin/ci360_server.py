@@ -10,11 +10,13 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from typing import BinaryIO
 
 import msgspec
 
 from ci360_twilio.clients.ci360 import Ci360Client
-from ci360_twilio.clients.signed import SignedAddresses
+from ci360_twilio.clients.connections import NoAnswer, NotConnected
+from ci360_twilio.clients.signed import SignedAddresses, check_status
 from ci360_twilio.core.ci360 import EVENTS_PATH
 from ci360_twilio.errors import Ci360Failed, Trouble
 from ci360_twilio.twin.answer import Answer
@@ -64,17 +66,23 @@ class Ci360Routes:
 
     def play(self, request: Request) -> Outcome:
         """Let one request happen."""
-        if request.path.startswith("/twin/"):
-            return Outcome(answer=self._controlled(request))
+        try:
+            if request.path.startswith("/twin/"):
+                return Outcome(answer=self._controlled(request))
+            return self._gateway(request)
+        except Exception:  # noqa: BLE001 - an edge: a thread must not end with a traceback
+            return Outcome(answer=refusal(500, "something went wrong inside the twin"))
+
+    def _gateway(self, request: Request) -> Outcome:
         act = self._action(request)
         if act is None:
-            return Outcome(answer=Answer(404, None))
+            return Outcome(answer=Answer(404, None, b""))
         outcome = self._faults.ask(request.path, partial(_answered, act))
         if outcome.answer is not None and "more_info" in (outcome.answer.body or {}):
             status = outcome.answer.status
             words = "the twin was told to answer so"
             # CI360 answers more than it takes with a bare 403
-            said = Answer(403, None) if status == 429 else refusal(status, words)
+            said = Answer(403, None, b"") if status == 429 else refusal(status, words)
             outcome = replace(outcome, answer=said)
         return replace(outcome, delay=outcome.delay + self._latency)
 
@@ -214,11 +222,24 @@ class _InsideAddresses(SignedAddresses):
 
     def put(self, url: object, body: bytes, content_type: str, *, timeout: float) -> None:
         """Put a file."""
+        self._move("PUT", url, {"Content-Type": content_type}, body, timeout)
+
+    def fetch(self, url: object, into: BinaryIO, *, timeout: float) -> int:
+        """Fetch a file."""
+        return into.write(self._move("GET", url, {}, None, timeout))
+
+    def _move(
+        self, method: str, url: object, headers: dict[str, str], body: bytes | None, timeout: float
+    ) -> bytes:
         path = str(url).partition("?")[0]
-        answer = self._inside.request("PUT", path, {"Content-Type": content_type}, body, timeout)
-        if answer.status != 200:
-            reason = f"http_{answer.status}"
-            raise Ci360Failed("The file was not taken.", trouble=Trouble.AWAY, reason=reason)
+        try:
+            answer = self._inside.request(method, path, headers, body, timeout)
+        except (NotConnected, NoAnswer) as exc:
+            reason = str(exc) if isinstance(exc, NotConnected) else "connection_lost"
+            words = "The file could not be moved."
+            raise Ci360Failed(words, trouble=Trouble.AWAY, reason=reason) from exc
+        check_status(answer.status)
+        return answer.body
 
 
 def _answered(act: Act) -> Answer:

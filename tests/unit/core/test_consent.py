@@ -202,12 +202,15 @@ def test_only_what_is_to_be_read_can_be_judged(
 
 
 def test_a_text_that_is_to_be_read_stands_in_for_no_other() -> None:
-    """To dismiss the second is to say nothing of the first."""
+    """To dismiss the second is to say nothing of the first; to confirm it makes that needless."""
     first = text(Sign.MAYBE, "SM4", NOW, NOW - HOUR)
     for order in permutations((first, MAYBE)):
         read = dismiss(after(*order), "SM3", NOW, "ann")
         assert read
         assert (read.state, [one.sid for one in read.against]) == ("review", ["SM4"])
+        sure = confirm(after(*order), "SM3", NOW, "ann")
+        assert sure
+        assert [one.sid for one in sure.against] == ["SM3"]
 
 
 def test_a_stop_makes_what_was_written_before_it_needless() -> None:
@@ -275,7 +278,7 @@ def test_the_date_of_a_stop_alone_may_tell() -> None:
     [
         (text(Sign.OUT, "SM1", NOW),),
         (text(Sign.IN, "SM2", NOW),),
-        (text(Sign.IN, "SM2", NOW), text(Sign.OUT, "SM1", NOW + 2 * DAY)),
+        (text(Sign.IN, "SM2", NOW), text(Sign.OUT, "SM1", NOW + LATEST)),
         (text(Sign.OUT, "SM1", NOW), text(Sign.IN, "SM2", NOW + 2 * DAY)),
         (listed(Sign.IN, NOW + DAY), text(Sign.OUT, "SM1", NOW)),
         (listed(Sign.OUT, NOW), listed(Sign.IN, NOW + HOUR, NOW - HOUR)),

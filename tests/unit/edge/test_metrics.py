@@ -18,8 +18,11 @@ from ci360_twilio.logs import (
     ENTRY_SWEPT,
     EVENT_ACCEPTED,
     EVENT_REJECTED,
+    INBOUND_HEARD,
+    INBOUND_REFUSED,
     LEDGER_PURGED,
     MESSAGE_SENT,
+    OUTCOME_REPORTED,
     RECEIPT_REFUSED,
     RECEIPT_SETTLED,
 )
@@ -85,6 +88,24 @@ def ours() -> list[Metric]:
             {"decision": "403", "reason": "signature"},
         ),
         (ENTRY_SWEPT, {"decision": Status.EXPIRED}, "swept", {"status": "expired"}),
+        (
+            INBOUND_HEARD,
+            {"decision": "taken", "reason": "out", "sid": "SM1"},
+            "inbound",
+            {"decision": "taken", "reason": "out"},
+        ),
+        (
+            INBOUND_REFUSED,
+            {"decision": 403, "reason": "signature"},
+            "inbound",
+            {"decision": "403", "reason": "signature"},
+        ),
+        (
+            OUTCOME_REPORTED,
+            {"decision": "aside", "reason": "ci360_http_400", "outcome": "reply"},
+            "reports",
+            {"decision": "aside", "reason": "ci360_http_400", "outcome": "reply"},
+        ),
     ],
 )
 def test_events_are_counted_by_decision_and_reason(
@@ -144,8 +165,16 @@ def test_the_ledgers_state_is_told() -> None:
             pause(Scope.ALL, Cause.RESTORE),
         ),
         outdated=False,
+        owed=4,
+        oldest_owed_at=datetime(2026, 3, 2, tzinfo=UTC),
+        aside=6,
+        review=7,
+        strays=8,
     )
-    assert [*samples(Told(summary))] == [
+    told = [*samples(Told(summary))]
+    late = next(value for name, _, value in told if name == "oldest_report_seconds")
+    assert late > 86_400
+    assert told == [
         ("ledger_up", {}, 1),
         ("unfinished", {"status": "accepted"}, 5),
         ("unfinished", {"status": "unknown"}, 1),
@@ -154,6 +183,11 @@ def test_the_ledgers_state_is_told() -> None:
         ("waiting", {}, 3),
         ("paused", {"scope": "sender", "cause": "config"}, 2),
         ("paused", {"scope": "all", "cause": "restore"}, 1),
+        ("reports_owed", {}, 4),
+        ("oldest_report_seconds", {}, late),
+        ("reports_aside", {}, 6),
+        ("consents_to_review", {}, 7),
+        ("strays", {}, 8),
     ]
 
 

@@ -26,7 +26,7 @@ from ci360_twilio.core.message import Message
 from ci360_twilio.core.pause import Cause
 from ci360_twilio.core.report import Outcome
 from ci360_twilio.errors import LedgerUnavailable, LedgerUnusable
-from ci360_twilio.ports import Hearing, InboundQuery, Query, Stray
+from ci360_twilio.ports import Hearing, InboundQuery, Note, Query, Stray
 from ci360_twilio.stores.backup import Findings, backup, check, restore
 from ci360_twilio.stores.sqlite import SqliteStore
 from ci360_twilio.stores.sqlite_file import SCHEMA
@@ -855,36 +855,73 @@ def test_a_backup_holds_what_customers_wrote_and_wish(
         assert inserted.entry.status is Status.SUPPRESSED
 
 
-@pytest.mark.parametrize("state", ["in use", "at rest", "missing"])
-def test_a_restore_brings_back_what_customers_wrote_and_wish(
-    entry: Make, open_store: Open, path: Path, target: Path, now: datetime, state: str
+def test_a_restore_into_nothing_brings_back_what_customers_wrote_and_wish(
+    entry: Make, open_store: Open, path: Path, target: Path, now: datetime
 ) -> None:
-    """In the place of all that was there; what is kept has that."""
+    """All of it is as it was in the backup."""
     store = open_store()
     customers(store, entry, now)
     before = told_of(store, entry, now)
     backup(path, target)
-    later = now + timedelta(hours=1)
-    subject = Subject(entry().tenant_id, "+12015550101")
-    evidence = Evidence(sign=Sign.OUT, source=Source.PERSON, heard_at=later, by="ada")
-    store.attest_many([(subject, evidence)], now=later)
-    store.purge(now=now + timedelta(days=40), limit=9)
-    store.drop_chores(["hear:a"])
-    if state != "in use":
-        store.close()
-    if state == "missing":
-        path.unlink()
-    kept = restore(target, path, hash_key=HASH_KEY, now=later)
-    if state != "in use":
-        store = open_store()
-    assert told_of(store, entry, now) == before
-    assert store.consents([subject]) == [None]
+    store.close()
+    path.unlink()
+    assert restore(target, path, hash_key=HASH_KEY, now=now) is None
+    assert told_of(open_store(), entry, now) == before
     assert check(path).problems == ()
-    assert (kept is None) == (state == "missing")
-    if kept is not None:
-        with closing(reopened(kept)) as old:
-            assert old.find_inbound(InboundQuery()) == []
-            assert old.consents([subject]) != [None]
+
+
+@pytest.mark.parametrize("is_open", [True, False])
+def test_a_restore_undoes_no_wish_and_no_text(
+    entry: Make, open_store: Open, path: Path, target: Path, now: datetime, is_open: bool
+) -> None:
+    """What customers wrote and wish since the backup is known afterwards, and what was before."""
+    store = open_store()
+    store.insert_many([entry("saved")])
+    backup(path, target)
+    customers(store, entry, now)
+    since = told_of(store, entry, now)
+    if not is_open:
+        store.close()
+    restore(target, path, hash_key=HASH_KEY, now=now)
+    store = store if is_open else open_store()
+    assert told_of(store, entry, now)[:-1] == since[:-1]
+    assert store.strays(9) == []
+    assert guids(store) == {"saved"}
+    assert check(path).problems == ()
+
+
+def test_a_restore_undoes_no_erasure(
+    entry: Make, open_store: Open, path: Path, target: Path, now: datetime
+) -> None:
+    """Entries, texts and numbers stay gone, and the same event stays known; so do purged ones."""
+    store = open_store()
+    customers(store, entry, now)
+    gone = entry("gone")
+    store.insert_many([gone, entry("saved")])
+    store.write_note(Note(at=now, by="ada", action="cancel", subject="x", detail="for 12015550142"))
+    backup(path, target)
+    told = Note(at=now + timedelta(hours=1), by="ada", action="erase", subject="demo")
+    text = inbound_key(entry().tenant_id, "SM1")
+    store.erase(
+        entry().tenant_id,
+        entries=[gone.key],
+        inbound=[text],
+        recipients=["+12015550142"],
+        words=["12015550142"],
+        note=told,
+    )
+    restore(target, path, hash_key=HASH_KEY, now=now)
+    assert guids(store) == {"saved"}
+    assert store.find_inbound(InboundQuery()) == []
+    assert store.is_heard([text]) == [True]
+    [consent], _ = store.list_consents(entry().tenant_id, limit=9)
+    assert (consent.recipient, consent.blocked) == (None, True)
+    assert [inserted.created for inserted in store.insert_many([gone])] == [False]
+    assert [(one.action, one.detail) for one in store.notes(9)] == [
+        ("erase", None),
+        ("cancel", None),
+    ]
+    assert b"2015550142" not in path.read_bytes()
 
 
 @pytest.mark.parametrize(

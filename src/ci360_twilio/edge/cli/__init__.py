@@ -26,18 +26,24 @@ COMMANDS: Mapping[str, Command] = {
     "demo": Command("demo", "Show the whole journey of a few events, with nothing set up."),
     "serve": Command("serve", "Answer CI360 over HTTP, and send what it asks for."),
     "worker": Command("serve", "Send what is due; for a server started with --no-worker."),
-    "twin": Command("twin", "Run a look-alike of Twilio on this machine, to rehearse with."),
+    "twin": Command("twin", "Run look-alikes of Twilio and CI360 here, to rehearse with."),
+    "phone": Command("phone", "Hold a customer's phone of the twin: read, and write back."),
     "chaos": Command("chaos", "Rehearse with everything going wrong, and compare the books."),
     "send": Command("send", "Take one event from a file through all gates and send it now."),
     "preview": Command("preview", "Show what a creative would send, and what it would cost."),
-    "check": Command("check", "Look through the settings, tenants, ledger and Twilio access."),
+    "check": Command("check", "Look through a whole set-up, and say what to do."),
+    "ci360-setup": Command("setup", "Print what is to be entered in CI360 and in Twilio."),
     "messages": Command("messages", "List messages, newest first."),
-    "trace": Command("messages", "Tell the whole story of one event: why it was sent or not."),
+    "trace": Command("trace", "Tell the whole story of one event: why it was sent or not."),
     "pause": Command("pause", "Stop sending, at once and everywhere; or list what is paused."),
     "resume": Command("pause", "Send again what was paused."),
     "cancel": Command("steer", "Take messages back that are not sent yet."),
     "replay": Command("steer", "Send messages again that were refused or failed."),
     "resolve": Command("steer", "Decide about a message that waits for a person."),
+    "reports": Command("reports", "List what CI360 would not hear, or send it once more."),
+    "consent": Command("consent", "Who wants no messages: lists, single wishes, texts to read."),
+    "export": Command("privacy", "Hand out all that is known of one person."),
+    "erase": Command("privacy", "Forget one person; an opt-out stays in force."),
     "audit": Command("steer", "List what people did: who paused, canceled or replayed what."),
     "ledger": Command("ledger", "Back up, restore or check the ledger."),
 }
@@ -66,7 +72,7 @@ def parser() -> argparse.ArgumentParser:
             description=command.help,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
-        run = getattr(module, f"add_{name}")(sub)
+        run = getattr(module, f"add_{name.replace('-', '_')}")(sub)
         sub.set_defaults(run=run)
     return root
 

@@ -9,11 +9,8 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import phonenumbers
-
-from ci360_twilio.core.message import parse_sender
 from ci360_twilio.core.tenant import Tenant, TenantId
-from ci360_twilio.edge.cli.messages import open_ledger
+from ci360_twilio.edge.cli.given import open_ledger
 from ci360_twilio.edge.cli.serve import make_log
 from ci360_twilio.errors import SettingsError, TenantUnavailable
 from ci360_twilio.flow.steer import Steering
@@ -81,23 +78,6 @@ def confirmed(question: str, *, yes: bool) -> bool:
         return False
 
 
-def counted(number: int, noun: str = "message") -> str:
+def counted(number: int, noun: str = "message", several: str = "") -> str:
     """Give a number with its noun: ``1 message``, ``2,000 messages``."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
-def sender_named(value: str) -> str:
-    """Read a sender as messages have it."""
-    sender = parse_sender(value.strip())
-    if sender is None:
-        raise SettingsError(
-            "A sender is a number like +19085551212, a short code, a name, or MG and 32 digits."
-        )
-    return sender
-
-
-def country_named(value: str) -> str:
-    """Read a country."""
-    if value.upper() not in phonenumbers.SUPPORTED_REGIONS:
-        raise SettingsError("A country is named by two letters, such as US or GB.")
-    return value.upper()
+    return f"{number:,} {noun if number == 1 else several or f'{noun}s'}"

@@ -8,8 +8,10 @@ from pathlib import Path
 
 from ci360_twilio.core.pause import Cause, Scope
 from ci360_twilio.edge.cli.asking import confirmed, steering, who
+from ci360_twilio.edge.cli.given import open_ledger
 from ci360_twilio.errors import SettingsError
 from ci360_twilio.flow.decision import Target
+from ci360_twilio.ports import Note
 from ci360_twilio.settings import read_settings
 from ci360_twilio.stores import backup
 from ci360_twilio.wiring import hash_key_of, ledger_path, utc_now
@@ -50,6 +52,7 @@ def _path() -> Path:
 def _backup(options: argparse.Namespace) -> int:
     path = _path()
     backup.backup(path, options.file)
+    _note("backup", options.file)
     print(f"The ledger is copied to {options.file}.")
     print(f"Keep {path}.key with it: without that key deleted events would not be recognised.")
     return 0
@@ -65,12 +68,26 @@ def _restore(options: argparse.Namespace) -> int:
         print("Nothing was changed.")
         return 1
     kept = backup.restore(options.file, path, hash_key=hash_key_of(settings, path), now=utc_now())
+    _note("restore", options.file)
     print(f"The ledger is restored from {options.file}.")
     if kept:
         print(f"As it was before, it is kept in {kept}.")
+        print("What customers wrote and wish, and whom you erased, is carried over from there.")
     print("What was under way in it is now unknown: it may have gone out since the backup.")
     print("Nothing is sent until: ci360-twilio ledger restore --resume")
     return 0
+
+
+def _note(action: str, file: Path) -> None:
+    """Write into the audit where a copy lies: an erasure names what still holds whom it erased."""
+    store = open_ledger()
+    try:
+        at = utc_now()
+        store.write_note(
+            Note(at=at, by=who(), action=action, subject="ledger", detail=str(file.resolve()))
+        )
+    finally:
+        store.close()
 
 
 def _resume() -> int:

@@ -15,12 +15,10 @@ from ci360_twilio.edge.cli.asking import (
     add_saying,
     confirmed,
     counted,
-    country_named,
-    sender_named,
     steering,
     who,
 )
-from ci360_twilio.edge.cli.messages import tenant_named
+from ci360_twilio.edge.cli.given import country_named, sender_named, tenant_named
 from ci360_twilio.edge.cli.screen import print_json, printable, table
 from ci360_twilio.errors import SettingsError
 from ci360_twilio.flow.decision import Standing, Target, target_of
@@ -68,12 +66,14 @@ def _add_target(command: argparse.ArgumentParser) -> None:
 
 def _target(options: argparse.Namespace) -> Target:
     scope, value = Scope(options.scope), (options.value or "").strip()
-    if (scope is Scope.ALL) is bool(value):
+    if (scope in (Scope.ALL, Scope.REPORTS)) is bool(value):
         words = "takes nothing more" if value else "needs to be told which"
         raise SettingsError(f"{options.scope} {words}; see --help.")
+    if scope is Scope.REPORTS:
+        return Target(scope, tenant_named(options.tenant))
     if scope in (Scope.ALL, Scope.TENANT):
         if options.tenant:
-            raise SettingsError("--tenant goes with a task, a sender or a country.")
+            raise SettingsError("--tenant goes with a task, a sender, a country or reports.")
         return Target(scope, tenant_named(value or None))
     if scope is Scope.SENDER:
         value = sender_named(value)
@@ -94,7 +94,7 @@ def _pause(options: argparse.Namespace) -> int:
             return 0
         pause, new = steer.pause(target, by=who(), text=options.reason)
         if new:
-            print(f"Paused: {printable(target)}. Nothing starts any more that it covers.")
+            print(f"Paused: {printable(target)}. {_PAUSED[target.scope is Scope.REPORTS]}")
         else:
             print(f"{_named(target)} is paused already, {_since(pause)}.")
         print(f"To send again: {resume_words(pause)}", flush=True)
@@ -102,7 +102,15 @@ def _pause(options: argparse.Namespace) -> int:
     return 0
 
 
+_PAUSED = {
+    False: "Nothing starts any more that it covers.",
+    True: "CI360 is told nothing more, and hears all of it later; messages are sent as ever.",
+}
+
+
 def _say_covered(steer: Steering, target: Target) -> None:
+    if target.scope is Scope.REPORTS:
+        return
     found = steer.covered(target)
     waiting, leaving = counted(found[Status.ACCEPTED]), found[Status.SENDING]
     print(f"Covered: {waiting} waiting to be sent, {leaving:,} just being sent.")
@@ -160,8 +168,9 @@ def _resume(options: argparse.Namespace) -> int:
         standing = steer.standing(target)
         for one in standing:
             print(f"{_named(target)} is paused {_since(one.pause)}.")
-            print(f"  Behind it: {counted(one.valid + one.expired)}, ", end="")
-            print(f"{one.valid:,} can still be sent, {one.expired:,} have expired.")
+            if target.scope is not Scope.REPORTS:
+                print(f"  Behind it: {counted(one.valid + one.expired)}, ", end="")
+                print(f"{one.valid:,} can still be sent, {one.expired:,} have expired.")
         if options.dry_run:
             return 0
         if not confirmed("Send again?", yes=options.yes):
@@ -189,7 +198,7 @@ def resume_words(pause: Pause) -> str:
     if target.scope is Scope.TENANT:
         words.append(str(target.tenant_id))
     elif target.scope is not Scope.ALL:
-        words.append(printable(target.value))
+        words += [printable(target.value)] if target.value else []
         words += ["--tenant", target.tenant_id] if target.tenant_id else []
     return shlex.join(words)
 

@@ -3,18 +3,36 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import unicodedata
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
 
 import msgspec
+
+from ci360_twilio.errors import NotKnown, SettingsError
 
 
 def printable(value: object) -> str:
     """Give a value as one line of text without control or direction-changing characters."""
     text = "" if value is None else str(value)
     return "".join(" " if c in "\r\n\t" else c for c in text if c in "\r\n\t" or not _steers(c))
+
+
+def cell(value: object) -> str:
+    """Give a value as a cell of a CSV file: none that a spreadsheet would take for a formula.
+
+    A number in international form stays as it is.
+    """
+    text = printable(value)
+    is_number = text[:1] == "+" and text[1:].isascii() and text[1:].isdecimal()
+    return f"'{text}" if text.startswith(_FORMULAS) and not is_number else text
+
+
+_FORMULAS = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
 
 def _steers(character: str) -> bool:
@@ -52,3 +70,21 @@ def print_json(value: Any) -> None:
 
 def _escaped(character: str) -> str:
     return "".join(f"\\u{unit:04x}" for unit in memoryview(character.encode("utf-16-le")).cast("H"))
+
+
+@contextmanager
+def new_file(path: Path) -> Iterator[IO[str]]:
+    """Make a file that only its owner reads.
+
+    Raises:
+        NotKnown: it is there already.
+        SettingsError: it cannot be made.
+    """
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        raise NotKnown(f"{path} is already there; name another file.") from None
+    except OSError as exc:
+        raise SettingsError(f"{path} cannot be written: {exc.strerror}.") from exc
+    with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file:
+        yield file

@@ -16,12 +16,16 @@ from ci360_twilio.edge.cli.asking import (
     add_asking,
     confirmed,
     counted,
-    country_named,
-    sender_named,
     steering,
     who,
 )
-from ci360_twilio.edge.cli.messages import age, open_ledger, tenant_named
+from ci360_twilio.edge.cli.given import (
+    age,
+    country_named,
+    open_ledger,
+    sender_named,
+    tenant_named,
+)
 from ci360_twilio.edge.cli.screen import print_json, printable, table
 from ci360_twilio.errors import NotKnown, SettingsError
 from ci360_twilio.flow.decision import Resolution

@@ -254,7 +254,7 @@ def test_trace_tells_the_whole_story_as_json(run: Run, home: Home, twilio: Twili
         "key", "status", "reason", "place", "sid", "provider_status", "error_code", "attempts",
         "repeats", "accepted_at", "generated_at", "expires_at", "to", "task", "waits_since", "looks",
         "next_look_at", "guessed", "replay_of", "replayed_by", "problems", "history",
-        "history_dropped",
+        "history_dropped", "carrier_done", "consent", "reports", "replies",
     }  # fmt: skip
     assert story["key"] == f"{TENANT}/{guid}"
     assert (story["status"], story["attempts"], story["repeats"]) == ("sent", 2, 0)
@@ -559,8 +559,9 @@ def test_check_lists_everything_that_is_to_be_done(
         "FIX  tenant wrong-host",
         "FIX  tenant wrong-sender",
         "FIX  tenant wrong-token",
+        "FIX  tenants",
     ]
-    assert "6 things to do." in done.out
+    assert "7 things to do." in done.out
     assert "s3cr3t" not in done.out
     assert f"ok   tenant {TENANT}: Twilio lets it in" in done.out
 
@@ -848,7 +849,8 @@ def test_what_else_is_paused_is_told_after_a_restore(run: Run, home: Home, tmp_p
     assert done.code == 0
     assert "ci360-twilio pause" in done.out
     assert [pause["scope"] for pause in run("pause", "--json").read()] == ["country"]
-    assert [note["action"] for note in run("audit", "--json").read()] == ["resume", "pause"]
+    did = [note["action"] for note in run("audit", "--json").read()]
+    assert did == ["resume", "pause", "restore", "backup"]
 
 
 def test_resuming_a_ledger_that_is_not_there_makes_none(run: Run, home: Home) -> None:
