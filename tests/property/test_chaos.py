@@ -7,16 +7,25 @@ the product, and the oracle must object.
 from __future__ import annotations
 
 from datetime import timedelta
+from itertools import count
 
+import msgspec
 import pytest
 
+from ci360_twilio.core import due
 from ci360_twilio.core import entry as life
+from ci360_twilio.core import report as reports
+from ci360_twilio.core.ci360 import Ci360
 from ci360_twilio.core.entry import Entry, Fact, Kind
+from ci360_twilio.core.outcome import ExternalEvent, external_event
+from ci360_twilio.core.report import Answer, Report
 from ci360_twilio.core.retry import Decision, Verdict, decide
 from ci360_twilio.core.tenant import Tenant
 from ci360_twilio.errors import Failure
 from ci360_twilio.flow import find, send
+from ci360_twilio.flow import report as report_flow
 from ci360_twilio.flow.find import Finding, Found
+from ci360_twilio.flow.report import Reporting, Task
 from ci360_twilio.twin.chaos import Campaign
 from ci360_twilio.twin.play import Play
 
@@ -36,6 +45,8 @@ FOUL = Play(
         "slow:34": 0.02,
     },
     weather={"lag:100": 0.5, "lost": 0.5, "late": 0.2, "repeated": 0.2, "disordered": 0.2},
+    ci360={"http_500": 0.1, "http_503_made": 0.1, "http_429": 0.05, "reset": 0.1, "cut": 0.1},
+    forgets=0.1,
 )
 """A day on which every rule is needed."""
 
@@ -61,6 +72,14 @@ def test_a_fair_day_ends_with_everything_delivered() -> None:
         MESSAGES,
         {"delivered": MESSAGES},
     )
+    assert (verdict.reports, verdict.again) == (MESSAGES, 0)
+
+
+def test_an_outcome_that_is_told_again_is_told_under_the_same_key() -> None:
+    """CI360 fails after it has taken an event, and who told it dies before writing that down."""
+    verdict = Campaign(3, MESSAGES, FOUL).run()
+    assert verdict.good, verdict.problems[:10]
+    assert verdict.again > 20
 
 
 FROZEN = Play(freezes=0.3, requests={"slow:25": 0.9}, weather={"lost": 1.0})
@@ -124,3 +143,43 @@ def test_whoever_forgets_the_lease_is_found_out(monkeypatch: pytest.MonkeyPatch)
     """A worker that wakes up begins what another has taken over."""
     monkeypatch.setattr(life, "_UNDER_LEASE", frozenset[Kind]())
     assert "a second message" in foul(FROZEN)
+
+
+def test_whoever_takes_a_failure_of_ci360_for_an_acknowledgement_is_found_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Fire and forget."""
+
+    def acknowledged(_: Reporting, task: Task, report: Report, failed: object) -> Answer:
+        del task, failed
+        return Answer(reports.Verdict.TOLD, report.at)
+
+    monkeypatch.setattr(Reporting, "_answer", acknowledged)
+    assert "a report is said to be told, and CI360 has no such event" in said_of(foul())
+
+
+def test_whoever_makes_a_key_for_each_attempt_is_found_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """CI360 could not tell one outcome from two."""
+    numbers = count()
+
+    def anew(of: Entry, report: Report, name: str, ci360: Ci360) -> ExternalEvent | str:
+        fresh = msgspec.structs.replace(report, key=f"{next(numbers)}")
+        return external_event(of, fresh, name, ci360)
+
+    monkeypatch.setattr(report_flow, "external_event", anew)
+    assert any("nothing knows of this event" in one for one in said_of(foul()))
+
+
+def test_whoever_asks_only_once_what_became_of_a_message_is_found_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Callbacks get lost, and Twilio is away when it is asked."""
+    monkeypatch.setattr(due, "MOST_FETCHES", 0)
+    assert any("Twilio's last word is" in one for one in said_of(foul()))
+
+
+def said_of(problems: list[str]) -> list[str]:
+    """Leave out which outcome it is."""
+    return [problem.rpartition(" (")[0] or problem for problem in problems]

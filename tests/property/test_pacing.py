@@ -89,6 +89,12 @@ class Stage:
             worker = MortalWorker(self, timedelta())
             self.after(number * 0.031, partial(self._tick, worker))
 
+    def look(self, entries: Sequence[Entry]) -> None:
+        """Take no note of a look."""
+
+    def leaves(self, key: Key) -> None:
+        """Take no note of a request."""
+
     def after(self, seconds: float, action: Callable[[], None]) -> None:
         """Have something happen later."""
         at = self.clock.now + timedelta(seconds=seconds)

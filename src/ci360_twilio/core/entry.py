@@ -90,6 +90,8 @@ class Kind(StrEnum):
     """A limit, or the recipient's wish, keeps it from being sent."""
     LOOKED = "looked"
     """Twilio is about to be asked what became of it."""
+    UNANSWERED = "unanswered"
+    """Twilio did not say what became of it: that did not count as asking."""
     DISOWNED = "disowned"
     """The SID that was found for it has turned out to be another's."""
     WITHDRAWN = "withdrawn"
@@ -160,6 +162,7 @@ TRANSITIONS: Mapping[tuple[Status, Kind], Status | None] = {
     (S.ACCEPTED, K.WITHDRAWN): S.CANCELED,
     (S.UNKNOWN, K.LOOKED): S.UNKNOWN,
     (S.SENT, K.LOOKED): S.SENT,
+    (S.SENT, K.UNANSWERED): S.SENT,
     (S.UNKNOWN, K.CLOSED): S.CANCELED,
     (S.HELD, K.CLOSED): S.CANCELED,
     **{(status, K.LINKED): status for status in (S.REFUSED, S.UNDELIVERED, S.FAILED)},
@@ -292,6 +295,9 @@ FIRST_FETCH = timedelta(hours=12)
 """When a message without a final status is asked for (Twilio's advice; facts: docs "Best Practices
 for Messaging Delivery Status Logging")."""
 
+SOON = timedelta(minutes=15)
+"""When Twilio is asked once more for a message's end, after it did not answer."""
+
 _UNDER_LEASE = frozenset({K.POSTPONED, K.STARTED, K.RETRIED, K.REFUSED, K.LOST})
 """Facts that count only under the lease of the attempt they come from."""
 
@@ -416,6 +422,8 @@ def _changes(entry: Entry, fact: Fact, target: Status) -> dict[str, object]:
         return _started(entry, fact) | {"status": target} if entry.status is not target else {}
     if kind is K.LOOKED:
         return {"looks": entry.looks + 1, "due_at": fact.due_at or fact.at}
+    if kind is K.UNANSWERED:
+        return {"looks": max(entry.looks - 1, 0), "due_at": fact.at + SOON}
     if kind is K.LINKED:
         return {"replayed_by": fact.link}
     if kind is K.PLACED:

@@ -124,8 +124,13 @@ class Finding:
         Returns:
             What was learned; ``None`` where Twilio did not answer or was not asked. That entry is
             asked about at its next look; only when twice the time is over it is left to a person.
+            One whose end alone is not known, and whose looks are half a day apart, is put off for
+            some minutes instead.
         """
         found = self._asked(entry)
+        if found is None and entry.status is Status.SENT:
+            put_off = self._fact(Kind.UNANSWERED)
+            return Found(entry=entry, decision="unanswered", fact=put_off)
         given_up = entry.status is Status.UNKNOWN and self._is_overdue(entry, times=2)
         if found is None and given_up:
             held = self._fact(Kind.HELD, reason="not_answered")
@@ -287,7 +292,9 @@ class Finding:
             self._log.warning("find.failed", reason=reason, **_ids(entry))
 
     def _tell(self, answer: Found, entry: Entry) -> None:
-        in_vain = answer.fact is None and entry.status is Status.UNKNOWN
+        in_vain = answer.decision == "unanswered" or (
+            answer.fact is None and entry.status is Status.UNKNOWN
+        )
         write = self._log.debug if in_vain else self._log.info
         write(
             MESSAGE_FOUND,

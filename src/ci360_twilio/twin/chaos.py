@@ -2,8 +2,8 @@
 
 CI360 posts events and repeats some; two workers claim, send, stall, die and come back; Twilio's
 answers are lost, late or lies; its list lags and shows a stranger's messages; callbacks are lost,
-repeated and disordered; the ledger refuses now and then, also after it has written; credentials
-break, a country closes, a person pauses and resumes. The product's own flow runs, unchanged, and
+repeated and disordered; CI360 fails while it is told; the ledger refuses now and then, also after it
+has written; credentials break, a country closes, a person pauses and resumes. The product's own flow runs, unchanged, and
 all of it follows from one seed. :mod:`ci360_twilio.twin.oracle` then judges.
 """
 
@@ -12,7 +12,7 @@ from __future__ import annotations
 import heapq
 import io
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -31,7 +31,7 @@ from ci360_twilio.flow.find import Finding
 from ci360_twilio.flow.settle import Settled, Settlement
 from ci360_twilio.flow.webhook import Doorkeeper, Webhook
 from ci360_twilio.logs import Log
-from ci360_twilio.ports import Query, Store, Tenants
+from ci360_twilio.ports import InboundQuery, Query, Store, Tenants
 from ci360_twilio.twin.account import TwinAccount
 from ci360_twilio.twin.callback import Callback, Failing
 from ci360_twilio.twin.clock import VirtualClock
@@ -42,6 +42,7 @@ from ci360_twilio.twin.inside import InsideTwilio
 from ci360_twilio.twin.mortal import LEASE_SECONDS, PUBLIC_URL, MortalWorker
 from ci360_twilio.twin.oracle import Evidence, Verdict, judge
 from ci360_twilio.twin.play import Play
+from ci360_twilio.twin.telling import API_URL, NEW_SECRET, SECRET, Telling, Told, judge_told
 from ci360_twilio.twin.twilio import TwilioTwin
 from ci360_twilio.twin.weather import Weather
 
@@ -62,17 +63,22 @@ HORIZON = timedelta(hours=60)
 class OneTenant:
     """The tenant's document, as it stands at the moment."""
 
-    def __init__(self) -> None:
-        self.rotate(TOKEN)
+    def __init__(self, sender_rates: Mapping[str, float]) -> None:
+        self._rates = dict(sender_rates)
+        self._secrets = {"ci360_client_secret": SECRET}
+        self.write("twilio_auth_token", TOKEN)
 
-    def rotate(self, token: str) -> None:
+    def write(self, name: str, secret: str) -> None:
         """Write another token into it."""
+        self._secrets[name] = secret
         document = {
             "twilio_api_url": "https://api.twilio.com",
             "twilio_account_sid": ACCOUNT,
-            "twilio_auth_token": token,
             "twilio_auth_tokens": [TOKEN, NEW_TOKEN],
-            "sender_rates": {PACED: 20},
+            "sender_rates": self._rates,
+            "ci360_api_url": API_URL,
+            "ci360_reply_identity_key": "login_id",
+            **self._secrets,
         }
         self._tenant = parse_tenant(msgspec.json.encode(document), TENANT)
 
@@ -111,6 +117,9 @@ class WatchedTwilio(InsideTwilio):
 class Campaign:
     """One campaign; everything in it follows from the seed."""
 
+    sender_rates: Mapping[str, float] = {PACED: 20}
+    """Segments per second of senders, as the tenant's document has them."""
+
     def __init__(self, seed: int, messages: int, play: Play | None = None) -> None:
         """Set the stage.
 
@@ -126,19 +135,18 @@ class Campaign:
         self.log = Log(io.StringIO(), level="error")
         self.evidence: dict[Key, Evidence] = {}
         self.key_of: dict[str, Key] = {}
-        self.token = OneTenant()
+        self.token = OneTenant(self.sender_rates)
         self.tenants: Tenants = self.token
         self.store: Store = FlakyStore(self.play.ledger, self.chance)
-        account = TwinAccount(sid=ACCOUNT, auth_token=TOKEN, life=self.play.life)
         self.twin = TwilioTwin(
-            accounts=[account],
+            accounts=[self.account()],
             clock=self.clock,
             seed=seed,
             weather=Weather(self.play.weather, seed=seed),
         )
         self.twilio: InsideTwilio = WatchedTwilio(
             self.twin,
-            FaultPlan(self.play.requests, seed=seed),
+            FaultPlan(self.play.requests, asking=self.play.asking, seed=seed),
             clock=self.clock,
             latency=self.play.latency,
             seen=self._listed,
@@ -158,6 +166,7 @@ class Campaign:
             event_ttl=86_400.0,
             lease_seconds=LEASE_SECONDS,
         )
+        self.telling = Telling(self, TENANT)
         self.workers = [
             MortalWorker(self, timedelta()),
             MortalWorker(self, timedelta(seconds=self.play.skew)),
@@ -177,9 +186,26 @@ class Campaign:
             else:
                 self.clock.now = max(at, self.clock.now)
                 action()
-        entries = {entry.key: entry for entry in self.store.find(Query(limit=10**9))}
+        return self.judge()
+
+    def judge(self) -> Verdict:
+        """Compare the books."""
+        entries = self.entries()
         accepted = {key: one for key, one in self.evidence.items() if one.accepted}
-        return judge(self.seed, accepted, entries, self.twin.messages)
+        return judge(self.seed, accepted, entries, self.twin.messages, self.told(entries))
+
+    def entries(self) -> dict[Key, Entry]:
+        """Give the ledger's whole content."""
+        return {entry.key: entry for entry in self.store.find(Query(limit=10**9))}
+
+    def told(self, entries: Mapping[Key, Entry]) -> Told:
+        """Compare what CI360 has with what it must have."""
+        letters = self.store.find_inbound(InboundQuery(limit=10**9))
+        return judge_told(entries, letters, self.twin.messages, self.telling.twin.events)
+
+    def account(self) -> TwinAccount:
+        """Give the account that the tenant sends by."""
+        return TwinAccount(sid=ACCOUNT, auth_token=TOKEN, life=self.play.life)
 
     def after(self, seconds: float, action: Callable[[], None]) -> None:
         """Have something happen later."""
@@ -189,6 +215,12 @@ class Campaign:
     def began(self, key: Key) -> None:
         """Take note that bytes of a message may leave now."""
         self.evidence[key].open_attempts += 1
+
+    def look(self, entries: Sequence[Entry]) -> None:
+        """Hear that a worker looks now whether these may be sent."""
+
+    def leaves(self, key: Key) -> None:
+        """Hear that a request is made."""
 
     def unheard(self, entries: Sequence[Entry]) -> None:
         """Take note that the ledger did not say whether these may be sent."""
@@ -210,7 +242,15 @@ class Campaign:
 
     def mend_token(self) -> None:
         """Write that token into the tenant's document."""
-        self.token.rotate(NEW_TOKEN)
+        self.token.write("twilio_auth_token", NEW_TOKEN)
+
+    def break_secret(self) -> None:
+        """Have CI360 take another access point's token from now on."""
+        self.telling.twin.change_secret(TENANT, NEW_SECRET)
+
+    def mend_secret(self) -> None:
+        """Write its secret into the tenant's document."""
+        self.token.write("ci360_client_secret", NEW_SECRET)
 
     def pause(self) -> None:
         """Pause everything, as a person would."""
@@ -240,12 +280,15 @@ class Campaign:
             self.after(0.0, partial(self._tick, worker, 0.1))
             self._next_death(worker, span)
         self.after(5.0, partial(self._find, 5.0))
+        self.after(1.0, self.telling.tell)
         if self.play.outages:
             self._plan_outages(span)
 
     def _plan_outages(self, span: float) -> None:
-        """Change the token at Twilio first, close a country, pause everything: each for a while."""
-        broken, closed, paused = (self.chance.uniform(0.0, 0.9) * span for _ in range(3))
+        """Change tokens at Twilio and CI360 first, close a country, pause everything: each for a while."""
+        broken, closed, paused, unknown = (self.chance.uniform(0.0, 0.9) * span for _ in range(4))
+        self.after(unknown, self.break_secret)
+        self.after(unknown + self.chance.uniform(5, 5_000), self.mend_secret)
         self.after(broken, self.break_token)
         self.after(broken + self.chance.uniform(5, 600), self.mend_token)
         self.after(closed, self.close_country)
@@ -263,6 +306,8 @@ class Campaign:
             creative=f"TO:{recipient};FROM:{sender};\nHello number {index}, read https://example.com/{index}",
             generated_at=START,
             task_code=f"TSK_{index % 3}",
+            subject_id=f"customer-{index}",
+            identity_id=f"identity-{index}",
         )
         key = self.key_of[recipient] = key_of(TENANT, guid)
         self.evidence[key] = Evidence(recipient)
@@ -316,9 +361,12 @@ class Campaign:
             self.evidence[key].listed.append(len({row.receipt.sid for row in rows}))
 
     def _deliver(self) -> None:
-        """Let the twin post the callbacks that are due; those not taken it repeats by its rules."""
-        due = self.twin.advance(self.clock.now)
-        answers = self.settlement.settle_many([_posted(one) for one in due]) if due else []
+        """Let the twin post what is due; what is not taken it repeats by its rules."""
+        self.settle(self.twin.advance(self.clock.now))
+
+    def settle(self, due: Sequence[Callback]) -> None:
+        """Post status callbacks."""
+        answers = self.settlement.settle_many([posted(one) for one in due]) if due else []
         for callback, answer in zip(due, answers, strict=True):
             if not isinstance(answer, Settled):
                 self.twin.failed(callback, self.clock.now, Failing.SERVER)
@@ -326,7 +374,7 @@ class Campaign:
                 self.evidence[key].called_back = True
 
 
-def _posted(callback: Callback) -> Webhook:
+def posted(callback: Callback) -> Webhook:
     """Give a callback as the server would read it."""
     parts = urlsplit(callback.url)
     return Webhook(

@@ -45,6 +45,7 @@ def outbound_event(
     creative: str,
     generated_at: datetime,
     subject_id: str = "4711",
+    identity_id: str = "9f1d2c3b-5a6e-3c4d-8e7f-1a2b3c4d5e6f",
     task_code: str = "TSK_101",
     attributes: Mapping[str, str] | None = None,
     control_group: bool = False,
@@ -68,7 +69,7 @@ def outbound_event(
         },
         "externalTenantId": tenant_id,
         "internalTenantId": 4242,
-        "identityId": "9f1d2c3b-5a6e-3c4d-8e7f-1a2b3c4d5e6f",
+        "identityId": identity_id,
         "ipInfo": _nulls(_IP_INFO),
         "properties": {
             "subject_id": subject_id,
@@ -83,7 +84,7 @@ def outbound_event(
         "outboundProperties": {"properties": dict(attributes or {"seminar": "Autumn"})},
         "app": _nulls(_APP),
         "identity": {
-            "identityId": "9f1d2c3b-5a6e-3c4d-8e7f-1a2b3c4d5e6f",
+            "identityId": identity_id,
             "sessionId": subject_id,
             **_nulls(_IDENTITY),
         },

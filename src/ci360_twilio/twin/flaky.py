@@ -7,10 +7,21 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import TypeVar
 
+from ci360_twilio.core.consent import Consent, Evidence, Subject
 from ci360_twilio.core.entry import Entry, Fact, Key, Lease
+from ci360_twilio.core.report import Answer
 from ci360_twilio.core.tenant import TenantId
 from ci360_twilio.errors import LedgerUnavailable
-from ci360_twilio.ports import NO_LIMITS, Claimed, Inserted, RateOf, unpaced
+from ci360_twilio.ports import (
+    NO_LIMITS,
+    Claimed,
+    Hearing,
+    Inserted,
+    Owed,
+    RateOf,
+    Received,
+    unpaced,
+)
 from ci360_twilio.stores.memory import MemoryStore
 
 T = TypeVar("T")
@@ -60,6 +71,30 @@ class FlakyStore(MemoryStore):
         """Apply facts, or fail."""
         record = super().record_many
         return self._perhaps(lambda: record(facts, hourly_limits=hourly_limits))
+
+    def take_reports(
+        self, tenant_id: TenantId, *, now: datetime, until: datetime, limit: int
+    ) -> list[Owed]:
+        """Take reports, or fail."""
+        take = super().take_reports
+        return self._perhaps(lambda: take(tenant_id, now=now, until=until, limit=limit))
+
+    def answer_reports(self, answers: Sequence[tuple[Key, str, Answer]]) -> None:
+        """Write what came of reports, or fail."""
+        answer = super().answer_reports
+        self._perhaps(lambda: answer(answers))
+
+    def hear_many(self, hearings: Sequence[Hearing], *, now: datetime) -> list[Received]:
+        """Write what customers wrote, or fail."""
+        hear = super().hear_many
+        return self._perhaps(lambda: hear(hearings, now=now))
+
+    def attest_many(
+        self, changes: Sequence[tuple[Subject, Evidence]], *, now: datetime
+    ) -> list[Consent | None]:
+        """Add evidence, or fail."""
+        attest = super().attest_many
+        return self._perhaps(lambda: attest(changes, now=now))
 
     def look(self, *, now: datetime, limit: int) -> list[Entry]:
         """Take what is to be looked for, or fail."""

@@ -38,8 +38,14 @@ class Stage(Protocol):
     def after(self, seconds: float, action: Callable[[], None]) -> None:
         """Have something happen later."""
 
+    def look(self, entries: Sequence[Entry]) -> None:
+        """Hear that a worker looks now whether these may be sent."""
+
     def began(self, key: Key) -> None:
         """Hear that bytes of a message may leave now."""
+
+    def leaves(self, key: Key) -> None:
+        """Hear that a request is made."""
 
     def unheard(self, entries: Sequence[Entry]) -> None:
         """Hear that the ledger did not say whether these may be sent."""
@@ -88,6 +94,7 @@ class MortalWorker:
         """Do one round of the worker's loop; tell whether there was anything to do."""
         going = self.claimed[: OPEN_AT_ONCE - self.open]
         back = list(self.unrecorded)
+        self.campaign.look(going)
         try:
             begun = self.sending.begin(going, back) if going or back else []
             del self.claimed[: len(going)]
@@ -125,6 +132,7 @@ class MortalWorker:
             return  # it died before a byte left
         clock = self.campaign.clock
         left = clock.now
+        self.campaign.leaves(begun.entry.key)
         fact = self.sending.attempt(begun, timeout=ATTEMPT_SECONDS)
         took = clock.now - left
         clock.now = left

@@ -7,7 +7,9 @@ answers, callbacks and lists were handed over, and what may follow from them:
 - an event that was answered 202 has an entry, and at the end of the play one with an end;
 - where bytes left and no answer was written down, a callback, or a list that showed exactly one
   message that looks like it, must have settled it; without either nobody can know, and it must be
-  ``held``. Held entries that could have been known are failures as much as unknown ones.
+  ``held``. Held entries that could have been known are failures as much as unknown ones;
+- every message's final status is in the ledger, and CI360 was told of every outcome: see
+  :mod:`ci360_twilio.twin.telling`.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ import msgspec
 
 from ci360_twilio.core.entry import UNFINISHED, Entry, Key, Status
 from ci360_twilio.twin.message import Message
+from ci360_twilio.twin.telling import Told
 
 MADE = frozenset({Status.SENT, Status.DELIVERED, Status.READ, Status.UNDELIVERED, Status.FAILED})
 
@@ -56,6 +59,10 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     held: int
     mistaken: int
     """Entries that took a stranger's equal message for theirs, as nobody could tell them apart."""
+    reports: int
+    """Outcomes that CI360 was to be told."""
+    again: int
+    """How many of these came to it a second time, each under the same key."""
     statuses: dict[str, int]
     problems: tuple[str, ...]
 
@@ -70,6 +77,7 @@ def judge(
     accepted: Mapping[Key, Evidence],
     entries: Mapping[Key, Entry],
     messages: Sequence[Message],
+    told: Told,
 ) -> Verdict:
     """Compare what was made with what is written.
 
@@ -78,6 +86,7 @@ def judge(
         accepted: the evidence of every event that was answered 202.
         entries: the ledger's whole content.
         messages: every message of the twin, strangers' too.
+        told: what came of telling CI360.
     """
     ours = Counter(message.to for message in messages if not message.stranger)
     listed = _plainly_listed(messages)
@@ -111,8 +120,10 @@ def judge(
         unknown=statuses[Status.UNKNOWN],
         held=statuses[Status.HELD],
         mistaken=mistaken,
+        reports=told.reports,
+        again=told.again,
         statuses=dict(sorted(statuses.items())),
-        problems=tuple(problems),
+        problems=(*problems, *told.problems),
     )
 
 

@@ -44,6 +44,8 @@ class Play(msgspec.Struct, frozen=True, kw_only=True):
     """Events that CI360 posts again."""
     requests: dict[str, float] = {}
     """Faults of requests, as :class:`FaultPlan` takes them."""
+    asking: dict[str, float] = {}
+    """The same for requests that only ask."""
     weather: dict[str, float] = {}
     """Faults of lists and callbacks, as :class:`Weather` takes them."""
     life: Life = Life()
@@ -51,7 +53,11 @@ class Play(msgspec.Struct, frozen=True, kw_only=True):
     latency: float = 0.1
     """Seconds that Twilio takes for an answer."""
     outages: bool = False
-    """Whether the token is changed at Twilio first, a country is closed, somebody pauses."""
+    """Whether tokens are changed at Twilio and CI360 first, a country is closed, somebody pauses."""
+    ci360: dict[str, float] = {}
+    """Faults of requests to CI360, as :class:`FaultPlan` takes them."""
+    forgets: float = 0.0
+    """Rounds of reports after which whoever told them dies before writing that down."""
 
     @classmethod
     def by_chance(cls, chance: random.Random) -> Play:
@@ -87,4 +93,14 @@ class Play(msgspec.Struct, frozen=True, kw_only=True):
             ),
             latency=share(0.05, 0.3, 2.0),
             outages=chance.random() < 0.5,
+            ci360={
+                "http_429": share(0.0, 0.01, 0.1),
+                "http_500": share(0.0, 0.02, 0.2),
+                "http_503_made": share(0.0, 0.02),
+                "reset": share(0.0, 0.02, 0.1),
+                "unreachable": share(0.0, 0.02),
+                "hang": share(0.0, 0.001),
+                "cut": share(0.0, 0.02),
+            },
+            forgets=share(0.0, 0.01, 0.1),
         )

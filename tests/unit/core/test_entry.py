@@ -129,6 +129,7 @@ EXPECTED: Mapping[Status, Mapping[Kind, Status | None]] = {
     S.SENT: {
         **WITH_SID,
         K.LOOKED: None,
+        K.UNANSWERED: None,
         K.CANCELED: S.CANCELED,
         K.FAILED: S.FAILED,
         K.UNDELIVERED: S.UNDELIVERED,
@@ -489,6 +490,15 @@ def test_an_answer_that_was_lost_is_looked_for_soon() -> None:
     looked = after(UNKNOWN, Fact(kind=K.LOOKED, at=NOW, due_at=NOW + HOUR))
     assert (looked.status, looked.looks, looked.due_at) == (S.UNKNOWN, 1, NOW + HOUR)
     assert looked.history == UNKNOWN.history
+
+
+def test_a_question_that_was_not_answered_does_not_count() -> None:
+    """It is asked once more some minutes later, as often as it takes."""
+    sent = after(SENDING, fact(K.MADE, receipt=Receipt(sid=SID, status="queued")))
+    looked = after(sent, Fact(kind=K.LOOKED, at=NOW + HOUR, due_at=NOW + 24 * HOUR))
+    asked = after(looked, Fact(kind=K.UNANSWERED, at=NOW + HOUR))
+    assert (asked.looks, asked.due_at) == (0, NOW + HOUR + 900 * SECOND)
+    assert (asked.status, asked.history) == (S.SENT, looked.history)
 
 
 def test_a_message_that_was_found_says_that_it_is_a_guess() -> None:

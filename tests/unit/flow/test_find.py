@@ -908,6 +908,19 @@ def test_a_call_asks_about_as_many_as_it_is_told_oldest_first(office: Office) ->
     assert [to[-1] for _, to, _ in office.lists.asked] == ["0", "1", "2"]
 
 
+@pytest.mark.parametrize("failure", [NOT_REACHED, LOST, BUSY, WRONG])
+def test_one_failure_does_not_cost_half_a_day(office: Office, failure: SendFailed) -> None:
+    """Neither the message that was asked for nor those that then were not: none has been asked for."""
+    keys = [office.send(A, 1), office.send(B, 2)]
+    office.lists.ends[ONE] = [failure]
+    office.show(1, 2, status="delivered")
+    assert office.look(hours=12) == 2
+    assert {office[key].looks for key in keys} == {0}
+    assert office.look(minutes=14) == 0
+    assert office.look(minutes=1) == 2
+    assert {office[key].status for key in keys} == {Status.DELIVERED}
+
+
 def test_messages_of_the_twin_are_found_and_fetched_over_http(
     twilio: Twilio, clock: SetClock
 ) -> None:

@@ -10,6 +10,7 @@ from functools import partial
 from ci360_twilio.edge.cli.screen import print_json, printable, table
 from ci360_twilio.errors import SettingsError
 from ci360_twilio.twin.chaos import Campaign
+from ci360_twilio.twin.conversing import EVENTS, Conversation
 from ci360_twilio.twin.oracle import Verdict
 
 SHOWN = 10
@@ -28,11 +29,16 @@ def add_chaos(command: argparse.ArgumentParser) -> Callable[[argparse.Namespace]
         "--seeds", type=int, default=1, help="how many campaigns, one seed after the other"
     )
     command.add_argument("--jobs", type=int, default=1, help="campaigns that are played at a time")
+    command.add_argument(
+        "--conversations",
+        action="store_true",
+        help="let customers write STOP and START meanwhile, and judge who was written to",
+    )
     command.add_argument("--json", action="store_true", help="print the verdicts as JSON")
     command.epilog = (
         "Plays in memory on a virtual clock; nothing is sent and no ledger is touched. Twilio's "
-        "answers are lost, late or wrong, its lists lag, callbacks are lost and repeated, workers "
-        "die and stand still, the ledger refuses. Ends with 0 if every promise was kept."
+        "answers are lost, late or wrong, its lists lag, callbacks are lost and repeated, CI360 fails, "
+        "workers die and stand still, the ledger refuses. Ends with 0 if every promise was kept."
     )
     return _chaos
 
@@ -54,7 +60,7 @@ def _chaos(options: argparse.Namespace) -> int:
 
 def _played(options: argparse.Namespace) -> Iterator[Verdict]:
     seeds = range(options.seed, options.seed + options.seeds)
-    play = partial(_play, messages=options.messages)
+    play = partial(_play, messages=options.messages, conversations=options.conversations)
     if options.jobs == 1:
         yield from map(play, seeds)
         return
@@ -62,7 +68,9 @@ def _played(options: argparse.Namespace) -> Iterator[Verdict]:
         yield from pool.map(play, seeds)
 
 
-def _play(seed: int, messages: int) -> Verdict:
+def _play(seed: int, messages: int, *, conversations: bool) -> Verdict:
+    if conversations:
+        return Conversation(seed, max(messages // EVENTS, 1)).run()
     return Campaign(seed, messages).run()
 
 
@@ -83,7 +91,8 @@ def _tell(verdict: Verdict, options: argparse.Namespace) -> None:
     for problem in verdict.problems[:SHOWN]:
         print(f"  {printable(problem)}")
     if not verdict.good:
-        again = f"ci360-twilio chaos --seed {verdict.seed} --messages {options.messages}"
+        also = " --conversations" if options.conversations else ""
+        again = f"ci360-twilio chaos --seed {verdict.seed} --messages {options.messages}{also}"
         print(f"  To see it again: {again}")
 
 
@@ -95,5 +104,15 @@ def _total(verdicts: list[Verdict]) -> str:
 
 
 def _counts(verdicts: list[Verdict]) -> dict[str, int]:
-    names = ("events", "messages", "duplicates", "lost", "unknown", "held", "mistaken")
+    names = (
+        "events",
+        "messages",
+        "duplicates",
+        "lost",
+        "unknown",
+        "held",
+        "mistaken",
+        "reports",
+        "again",
+    )
     return {name: sum(getattr(verdict, name) for verdict in verdicts) for name in names}
