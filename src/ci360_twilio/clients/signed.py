@@ -126,10 +126,10 @@ class SignedAddresses:
                 headers = _headers(place) | {"Content-Type": content_type}
                 connection.request("PUT", place.target, body, headers)
                 with connection.getresponse() as response:
-                    response.read(CHUNK)
+                    status = response.status  # it says enough
             except (OSError, http.client.HTTPException) as exc:
                 raise _away("connection_lost") from exc
-        check_status(response.status)
+        check_status(status)
 
     def fetch(self, url: object, into: BinaryIO, *, timeout: float) -> int:
         """Fetch a file, written as it comes; gives its size in bytes.
@@ -248,14 +248,15 @@ def _pour(
 ) -> int:
     """Write a file as it comes; gives its size."""
     check_status(response.status)
-    size = 0
-    while chunk := response.read(CHUNK):
+    announced, size = response.length, 0
+    # read1: what trickles must not outlast its time while a whole chunk of it is waited for
+    while size != announced and (chunk := response.read1(CHUNK)):
         size += len(chunk)
         if size > MOST_BYTES:
             raise _refused("file_too_large")
         into.write(chunk)
         _limit(sock, until)
-    if response.length:
+    if announced not in (None, size):
         raise _away("connection_lost")
     return size
 
