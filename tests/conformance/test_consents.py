@@ -253,6 +253,17 @@ def test_the_message_that_turns_a_consent_owes_the_report_not_the_latest_one(
     assert owed(store, "SM3", "SM4") == {"SM3": [], "SM4": ["opt_in"]}
 
 
+def test_a_wish_that_leaves_the_recipient_blocked_turns_nothing(
+    store: Store, hearing: Hear
+) -> None:
+    """Another text still waits to be read: nobody is told that messages go on."""
+    store.hear_many([hearing("SM1", Sign.OUT, dated_at=at(-9)), hearing("SM2")], now=NOW)
+    attested(store, evidence(Sign.MAYBE, sid="SM3", dated=9), second=9)
+    [after] = attested(store, evidence(Sign.IN, sid="SM2", dated=5), second=10)
+    assert states([after]) == ["review"]
+    assert owed(store, "SM1", "SM2") == {"SM1": ["opt_out"], "SM2": []}
+
+
 def test_a_turn_by_a_message_that_is_not_known_is_written(store: Store, hearing: Hear) -> None:
     """It was purged, or never heard: there is no document that could owe anything."""
     store.hear_many([hearing("SM1", purge_at=at(1))], now=NOW)

@@ -185,10 +185,26 @@ def test_an_outcome_that_comes_again_keeps_its_report(store: Store, entry: Make)
     store.record_many([(key("g1"), fact) for fact in facts])
     reports = read(store).reports
     assert read(store).status is Status.HELD
-    assert [one.outcome for one in reports] == [Outcome.HELD, Outcome.SENT, Outcome.DELIVERED]
-    assert reports[0].told_at == at(3)
-    assert keys(take(store, 9)) == [key("g1")]
-    assert read(store).reports[0] == reports[0]
+    assert [(one.outcome, one.told_at) for one in reports] == [(Outcome.HELD, at(3))]
+    assert take(store, 9) == []
+
+
+def test_what_is_owed_of_a_message_that_is_anothers_is_owed_no_more(
+    store: Store, entry: Make
+) -> None:
+    """What CI360 has heard of it by then stays written."""
+    store.insert_many([entry(status=Status.UNKNOWN, attempts=1, tells=TELLS)])
+    receipt = Receipt(sid=SID, status="sent")
+    facts = [
+        Fact(kind=Kind.MADE, at=at(1), receipt=receipt, guessed=True),
+        Fact(kind=Kind.DELIVERED, at=at(2), receipt=Receipt(sid=SID, status="delivered")),
+    ]
+    store.record_many([(key("g1"), fact) for fact in facts])
+    [taken] = take(store, 3)
+    store.answer_reports([(key("g1"), taken.reports[0].key, Answer(Verdict.TOLD, at(4)))])
+    store.record_many([(key("g1"), Fact(kind=Kind.DISOWNED, at=at(5)))])
+    assert [one.state for one in read(store).reports] == ["told"]
+    assert store.owing(at(9_999), most=9) == []
 
 
 def test_another_message_of_an_entry_is_another_outcome(store: Store, entry: Make) -> None:

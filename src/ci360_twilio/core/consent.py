@@ -220,6 +220,11 @@ def put_off(consent: Consent, now: datetime) -> Consent:
     return msgspec.structs.replace(consent, ask_at=now + wait, asked=consent.asked + 1)
 
 
+def nameless(consent: Consent) -> Consent:
+    """Give a consent without its number: it stays in force, and nobody can be asked about it."""
+    return msgspec.structs.replace(consent, recipient=None, ask_at=None)
+
+
 def undated_of(consent: Consent, sid: str) -> tuple[Evidence, ...]:
     """Give the evidence of a message that has no date."""
     evidence = (*consent.against, *consent.favour)

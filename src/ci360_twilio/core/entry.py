@@ -17,7 +17,7 @@ import msgspec
 from ci360_twilio.core.event import Origin
 from ci360_twilio.core.message import Message
 from ci360_twilio.core.receipt import RANKS, Receipt
-from ci360_twilio.core.report import Outcome, Report, owe
+from ci360_twilio.core.report import Outcome, Report, owe, withdrawn
 from ci360_twilio.core.tenant import TenantId
 
 Key = NewType("Key", str)
@@ -435,6 +435,7 @@ def _changes(entry: Entry, fact: Fact, target: Status) -> dict[str, object]:
         changes |= {"sid": None, "provider_status": None, "error_code": None, "guessed": False}
         changes |= {"via": None, "made": None, "carrier_done": None}
         changes["lost_at"] = entry.lost_at or fact.at
+        changes["reports"] = withdrawn(entry.reports, entry.sid)
     if kind is K.MADE:
         changes |= {"guessed": fact.guessed, "due_at": fact.at + FIRST_FETCH, "looks": 0}
     if fact.link is not None:

@@ -8,8 +8,9 @@ opt-outs.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -34,6 +35,10 @@ _EARLIEST, _LATEST = 100_000_000, int(datetime(2100, 1, 1, tzinfo=UTC).timestamp
 """Seconds between which a number is taken for a date; ``20260302`` is smaller, and ISO 8601."""
 
 
+_DAY = re.compile(r"[0-9]{4}-?[0-9]{2}-?[0-9]{2}")
+_TO_ITS_END = timedelta(hours=23, minutes=59, seconds=59)
+
+
 class Bad(StrEnum):
     """Why a row is left out."""
 
@@ -43,6 +48,8 @@ class Bad(StrEnum):
     """It says neither in nor out."""
     PROGRAM = "program"
     """It is about one program of CI360's, or about something else than SMS."""
+    GROUP = "group"
+    """It is about another group of senders than the list is taken for."""
     SHORT = "short"
     """It has too few fields."""
 
@@ -65,6 +72,7 @@ class Layout(NamedTuple):
     """CI360's type of identity."""
     preference: int | None = None
     """CI360's type of preference: then the state says whether it holds."""
+    group: int | None = None
 
 
 NUMBERS = Layout(0)
@@ -85,7 +93,9 @@ def read_head(fields: Sequence[str]) -> Layout | None:
         preference = names.get("preference_type", names.get("preference_type_cd"))
         return Layout(value, names.get("preference_value"), date, kind, preference)
     recipient = _first(names, _RECIPIENTS)
-    return None if recipient is None else Layout(recipient, _first(names, _STATES), date)
+    if recipient is None:
+        return None
+    return Layout(recipient, _first(names, _STATES), date, group=names.get("group"))
 
 
 def guess_layout(fields: Sequence[str]) -> Layout:
@@ -93,19 +103,26 @@ def guess_layout(fields: Sequence[str]) -> Layout:
     return CI360 if len(fields) >= len(PREFERENCES) else NUMBERS
 
 
-def read_row(layout: Layout, fields: Sequence[str], region: str | None) -> Wished | Bad:
+def read_row(
+    layout: Layout, fields: Sequence[str], region: str | None, group: str = EVERY_SENDER
+) -> Wished | Bad:
     """Read a row.
+
+    An opt-out of a day was given at its end, as far as anybody knows.
 
     Args:
         layout: of the file.
         fields: of the row.
         region: the country of national numbers.
+        group: of senders that the list is taken for.
     """
     try:
         if layout.kind is not None and fields[layout.kind].strip().lower() != "sms_id":
             return Bad.PROGRAM
         if layout.preference is not None and fields[layout.preference].strip().upper() != "OPT-OUT":
             return Bad.PROGRAM
+        if layout.group is not None and fields[layout.group].strip() != group:
+            return Bad.GROUP
         number = fields[layout.recipient].strip().lstrip("'")
         state = "out" if layout.state is None else fields[layout.state].strip().lower()
     except IndexError:
@@ -116,9 +133,16 @@ def read_row(layout: Layout, fields: Sequence[str], region: str | None) -> Wishe
     recipient = parse_recipient(number, region)
     if recipient is None:
         return Bad.NUMBER
-    date = layout.date
-    dated_at = read_date(fields[date]) if date is not None and date < len(fields) else None
-    return Wished(person_of(recipient), sign, dated_at)
+    return Wished(person_of(recipient), sign, _dated(layout, fields, sign))
+
+
+def _dated(layout: Layout, fields: Sequence[str], sign: Sign) -> datetime | None:
+    if layout.date is None or layout.date >= len(fields):
+        return None
+    text = fields[layout.date].strip()
+    moment = read_date(text)
+    is_day = moment is not None and _DAY.fullmatch(text)
+    return moment + _TO_ITS_END if moment and is_day and sign is Sign.OUT else moment
 
 
 def preference_row(consent: Consent) -> tuple[str, ...] | None:

@@ -184,6 +184,11 @@ def owed_again(reports: tuple[Report, ...], now: datetime) -> tuple[Report, ...]
     )
 
 
+def withdrawn(reports: tuple[Report, ...], sid: str | None) -> tuple[Report, ...]:
+    """Leave out what is still owed of a message that has turned out to be another's."""
+    return tuple(one for one in reports if one.sid != sid or one.told_at is not None)
+
+
 def wait(report: Report, jitter: float) -> timedelta:
     """Give the wait until the next attempt; ``0 <= jitter < 1``."""
     return BACKOFF.wait(max(report.attempts, 1), jitter)

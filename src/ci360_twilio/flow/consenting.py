@@ -9,7 +9,15 @@ from datetime import datetime
 from itertools import islice
 from typing import NamedTuple, Protocol
 
-from ci360_twilio.core.consent import EVERY_SENDER, Consent, Evidence, Sign, Source, Subject
+from ci360_twilio.core.consent import (
+    EVERY_SENDER,
+    LATEST,
+    Consent,
+    Evidence,
+    Sign,
+    Source,
+    Subject,
+)
 from ci360_twilio.core.inbound import Inbound
 from ci360_twilio.core.preference import (
     Bad,
@@ -82,7 +90,8 @@ class Consenting:
         """Take a list of wishes, in commits of many rows.
 
         What the list says without a date, or with one that is yet to come, counts as of now for an
-        opt-out, and not at all for an opt-in where an opt-out stands. Taking a list twice changes nothing the second time.
+        opt-out, and not at all for an opt-in where an opt-out stands. CI360 dates a wish by when it
+        took it over, perhaps from us: an opt-in of CI360's overrules what is a day older at least.
 
         Args:
             tenant_id: whose recipients they are.
@@ -94,7 +103,7 @@ class Consenting:
             region: the country of national numbers.
             progress: hears after each commit how many rows were read.
         """
-        reading = _Reading(rows, layout, region)
+        reading = _Reading(rows, layout, region, group)
         read = changed = 0
         while batch := reading.take(BATCH):
             now = self._clock()
@@ -102,7 +111,11 @@ class Consenting:
                 (
                     Subject(tenant_id, one.person, group),
                     Evidence(
-                        sign=one.sign, source=source, heard_at=now, dated_at=_past(one, now), by=by
+                        sign=one.sign,
+                        source=source,
+                        heard_at=now,
+                        dated_at=_dated(one, source, now),
+                        by=by,
                     ),
                 )
                 for one in batch
@@ -189,20 +202,28 @@ class Consenting:
         self._log.info(CONSENT_CHANGED, tenant=tenant_id, by=by, decision=action, consents=number)
 
 
-def _past(one: Wished, now: datetime) -> datetime | None:
-    """Give the date of a wish; one that is yet to come is none."""
-    return one.dated_at if one.dated_at is not None and one.dated_at <= now else None
+def _dated(one: Wished, source: Source, now: datetime) -> datetime | None:
+    """Give the date of a wish, as far as it can be relied on; one that is yet to come is none."""
+    if one.dated_at is None or one.dated_at > now:
+        return None
+    is_late = source is Source.CI360 and one.sign is Sign.IN
+    return one.dated_at - LATEST if is_late else one.dated_at
 
 
 class _Reading:
     """Rows of a file, as they are read."""
 
     def __init__(
-        self, rows: Iterable[Sequence[str]], layout: Layout | None, region: str | None
+        self,
+        rows: Iterable[Sequence[str]],
+        layout: Layout | None,
+        region: str | None,
+        group: str,
     ) -> None:
         self._rows = enumerate(rows, start=1)
         self._layout = layout
         self._region = region
+        self._group = group
         self.bad: Counter[Bad] = Counter()
         self.lines: list[tuple[int, Bad]] = []
 
@@ -219,7 +240,7 @@ class _Reading:
                 if self._layout is not None:
                     continue
                 self._layout = guess_layout(fields)
-            wished = read_row(self._layout, fields, self._region)
+            wished = read_row(self._layout, fields, self._region, self._group)
             if isinstance(wished, Bad):
                 self.bad[wished] += 1
                 if len(self.lines) < SHOWN:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from itertools import takewhile
 
 import msgspec
 
@@ -164,8 +165,15 @@ def _decisive(before: Consent | None, after: Consent, outcome: Outcome) -> Evide
 
 
 def _turn(before: Consent | None, after: Consent) -> Outcome | None:
-    """Tell whether a consent has become an opt-out, or ceased to be one."""
+    """Tell whether a consent has become an opt-out, or ceased to be one, perhaps by way of a review."""
     was_out, is_out = before is not None and before.state == "out", after.state == "out"
     if is_out and not was_out:
         return Outcome.OPT_OUT
-    return Outcome.OPT_IN if was_out and not after.blocked else None
+    back_in = before is not None and before.blocked and not after.blocked
+    return Outcome.OPT_IN if back_in and before is not None and _has_been_out(before) else None
+
+
+def _has_been_out(blocked: Consent) -> bool:
+    """Tell whether an opt-out was known at any time since a recipient is blocked."""
+    since = takewhile(lambda line: line.blocked, reversed(blocked.history))
+    return any(line.act == Sign.OUT for line in since)

@@ -6,7 +6,7 @@ from datetime import datetime
 
 import msgspec
 
-from ci360_twilio.core.consent import Consent, Subject
+from ci360_twilio.core.consent import Consent, Subject, nameless
 from ci360_twilio.core.entry import Entry, Key
 from ci360_twilio.core.inbound import Inbound
 from ci360_twilio.core.seal import sealed, subject_hash
@@ -62,7 +62,7 @@ class MemoryWishes:
             if one.tenant_id == tenant_id and one.recipient == person
         ]
         for hashed, one in mine:
-            self.wishes[hashed] = msgspec.structs.replace(one, recipient=None)
+            self.wishes[hashed] = nameless(one)
         return len(mine)
 
     def inbound(self, key: Key) -> Inbound | None:

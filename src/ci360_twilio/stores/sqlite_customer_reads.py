@@ -76,6 +76,12 @@ def find_inbound(db: sqlite3.Connection, query: InboundQuery) -> list[Inbound]:
     return [decode_inbound(data) for (data,) in db.execute(sql, (*named.values(), query.limit))]
 
 
+def key_check(db: sqlite3.Connection) -> str | None:
+    """Give what tells the ledger's hash key from others, once that is written."""
+    found = db.execute("SELECT value FROM state WHERE name = 'key_check'").fetchone()
+    return found[0] if found else None
+
+
 def has_undated(db: sqlite3.Connection, now: datetime) -> bool:
     """Tell whether a consent hangs on dates that should be asked for now."""
     sql = "SELECT 1 FROM consents WHERE ask_at <= ? LIMIT 1"

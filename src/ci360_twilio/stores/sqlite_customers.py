@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Collection, Iterable, Sequence
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
@@ -13,8 +14,9 @@ from ci360_twilio.core.consent import Consent, Evidence, Subject
 from ci360_twilio.core.entry import Entry, Key
 from ci360_twilio.core.inbound import Inbound
 from ci360_twilio.core.report import Answer
+from ci360_twilio.core.seal import keyed_hash
 from ci360_twilio.core.tenant import TenantId
-from ci360_twilio.errors import LedgerUnavailable
+from ci360_twilio.errors import LedgerUnavailable, LedgerUnusable
 from ci360_twilio.ports import (
     About,
     Chore,
@@ -36,6 +38,9 @@ from ci360_twilio.stores.sqlite_file import BUSY_SECONDS, SqliteFile
 from ci360_twilio.stores.sqlite_rows import SqliteRows
 from ci360_twilio.stores.sqlite_wishes import encode
 
+_KEY_CHECK = "key_check"
+"""The name in the ledger's state of what tells its hash key from others."""
+
 
 class SqliteCustomers:
     """See :mod:`ci360_twilio.ports` for the contracts; :class:`SqliteStore` is the whole."""
@@ -44,6 +49,24 @@ class SqliteCustomers:
         """Open the file; see :class:`SqliteStore`."""
         self._file = SqliteFile(path, busy_seconds=busy_seconds)
         self._hash_key = hash_key
+        try:
+            self._check_key()
+        except LedgerUnusable:
+            self._file.close()
+            raise
+
+    def _check_key(self) -> None:
+        """See that the key is the one of this ledger: under another, no opt-out would be found."""
+        mine = keyed_hash(_KEY_CHECK, self._hash_key).hex()
+        known = self._file.read(reads.key_check)
+        if known is None:
+            with suppress(LedgerUnavailable), self._file.writing() as db:
+                db.execute("INSERT OR IGNORE INTO state VALUES (?, ?)", (_KEY_CHECK, mine))
+        elif known != mine:
+            raise LedgerUnusable(
+                "The ledger's opt-outs and deleted events are kept under another hash key: put "
+                "back the .key file beside it, or the CI360_TWILIO_HASH_KEY that it had."
+            )
 
     def _rows(self, db: sqlite3.Connection, *, trial: bool = False) -> SqliteRows:
         return SqliteRows(db, self._hash_key, trial=trial)

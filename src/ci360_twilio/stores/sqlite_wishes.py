@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from ci360_twilio.core.consent import Consent, Subject, person_of
+from ci360_twilio.core.consent import Consent, Subject, nameless, person_of
 from ci360_twilio.core.entry import Key
 from ci360_twilio.core.inbound import Inbound
 from ci360_twilio.core.seal import sealed, subject_hash
@@ -140,8 +140,8 @@ class SqliteWishes:
         sql = "SELECT id, data FROM consents WHERE tenant = ? AND recipient = ?"
         found = self._db.execute(sql, (tenant_id, person)).fetchall()
         for row, data in found:
-            bare = encode(msgspec.structs.replace(decode_consent(data), recipient=None))
-            sql = "UPDATE consents SET recipient = NULL, data = ? WHERE id = ?"
+            bare = encode(nameless(decode_consent(data)))
+            sql = "UPDATE consents SET recipient = NULL, ask_at = NULL, data = ? WHERE id = ?"
             self._write(sql, (bare, row))
         return len(found)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from glob import escape
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,7 +29,7 @@ def ledger_files(ledger: Path) -> list[Path]:
 def copies_beside(ledger: Path) -> list[Path]:
     """List copies of a ledger that lie beside it, as a restore leaves them."""
     own = (f"{ledger.name}.key", f"{ledger.name}.restoring")
-    beside = ledger.parent.glob(f"{ledger.name}.*")
+    beside = ledger.parent.glob(f"{escape(ledger.name)}.*")
     return sorted(path for path in beside if path.is_file() and path.name not in own)
 
 

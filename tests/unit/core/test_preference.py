@@ -37,7 +37,7 @@ DATED = ["sms_id", TO, "OPT-OUT", "true", "CI360", "2026-03-02T09:30:00Z"]
 @pytest.mark.parametrize(
     ("fields", "layout"),
     [
-        (EXPORTED, OWN),
+        (EXPORTED, OWN._replace(group=4)),
         (["recipient"], Layout(0)),
         (["phone"], Layout(0)),
         (["sms_id"], Layout(0)),
@@ -240,9 +240,26 @@ def test_a_row_that_breaks_off_is_left_out(layout: Layout, fields: list[str]) ->
 
 
 @pytest.mark.parametrize(
+    ("written", "wanted", "is_taken"),
+    [("", "", True), ("promotions", "promotions", True), ("", "promotions", False),
+     ("promotions", "", False), (" promotions ", "promotions", True)],
+)  # fmt: skip
+def test_a_list_is_taken_for_one_group_of_senders(
+    written: str, wanted: str, is_taken: bool
+) -> None:
+    """A group's wish never becomes one for all senders, nor the reverse."""
+    layout = OWN._replace(group=4)
+    found = read_row(layout, [TO, "out", "", "text", written], None, wanted)
+    assert (found is Bad.GROUP) is not is_taken
+
+
+@pytest.mark.parametrize(
     ("layout", "fields", "dated_at"),
     [
         (OWN, [TO, "in", "2026-03-02"], DAY),
+        (OWN, [TO, "out", "2026-03-02"], DAY + timedelta(hours=23, minutes=59, seconds=59)),
+        (OWN, [TO, "out", "20260302"], DAY + timedelta(hours=23, minutes=59, seconds=59)),
+        (OWN, [TO, "out", "2026-03-02T00:00"], DAY),
         (OWN, [TO, "in", "yesterday"], None),
         (OWN, [TO, "in", ""], None),
         (OWN, [TO, "in"], None),

@@ -452,16 +452,29 @@ def test_a_column_that_says_other_than_its_consent_is_found(
     assert check(path).problems == ()
 
 
-def test_seals_can_only_be_checked_with_the_key(
+def test_a_ledger_is_not_opened_with_another_key(
     open_store: Open, path: Path, now: datetime
 ) -> None:
-    """By whoever has another, all are broken, and nobody's wish is known."""
+    """Nobody's opt-out would be found, nor any deleted event."""
     store = open_store()
     sealed(store, now)
-    with closing(SqliteStore(path, hash_key=b"x" * 32)) as stranger:
-        assert len(stranger.verify_consents(limit=9).broken) == 2
-        assert stranger.consents([SUBJECT, KNOWN]) == [None, None]
+    with pytest.raises(LedgerUnusable, match="another hash key"):
+        SqliteStore(path, hash_key=b"x" * 32)
     assert store.verify_consents(limit=9).broken == ()
+
+
+def test_a_ledger_without_a_mark_of_its_key_gets_one(
+    open_store: Open, path: Path, now: datetime
+) -> None:
+    """As one that was made by an older version."""
+    store = open_store()
+    sealed(store, now)
+    store.close()
+    with other(path) as db:
+        db.execute("DELETE FROM state WHERE name = 'key_check'")
+    open_store().close()
+    with pytest.raises(LedgerUnusable):
+        SqliteStore(path, hash_key=b"x" * 32)
 
 
 def test_a_consent_of_a_backup_is_as_sound_as_it_was(

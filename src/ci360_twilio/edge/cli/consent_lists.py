@@ -16,7 +16,7 @@ from ci360_twilio.core.consent import EVERY_SENDER, Consent
 from ci360_twilio.core.preference import EXPORTED, Bad
 from ci360_twilio.core.tenant import Tenant
 from ci360_twilio.edge.cli.asking import confirmed, counted, who
-from ci360_twilio.edge.cli.given import open_ledger, tenant_of
+from ci360_twilio.edge.cli.given import country_named, open_ledger, tenant_of
 from ci360_twilio.edge.cli.screen import cell, new_file, printable
 from ci360_twilio.edge.cli.serve import make_log
 from ci360_twilio.errors import Ci360Failed, SettingsError
@@ -30,6 +30,7 @@ _BAD = {
     Bad.NUMBER: "hold no number that can be read (national ones need --region)",
     Bad.STATE: "say neither in nor out",
     Bad.PROGRAM: "are about something else than all text messages",
+    Bad.GROUP: "are about another group of senders (name it with --group)",
     Bad.SHORT: "have too few fields",
 }
 _PATIENCE = 3_600.0
@@ -52,8 +53,9 @@ def check_group(options: argparse.Namespace) -> None:
     if options.group == EVERY_SENDER:
         return
     tenant = make_tenants(read_settings()).get(tenant_of(options.tenant))
-    if options.group not in tenant.consent_groups:
-        known = ", ".join(sorted(tenant.consent_groups)) or "none"
+    groups = set(tenant.consent_groups.values())
+    if options.group not in groups:
+        known = ", ".join(sorted(groups)) or "none"
         raise SettingsError(f"The tenant has no such group of senders; it has {known}.")
 
 
@@ -61,6 +63,7 @@ def import_list(options: argparse.Namespace) -> int:
     """Carry out ``consent import``."""
     check_group(options)
     tenant_id = tenant_of(options.tenant)
+    region = country_named(options.region) if options.region else None
     with (
         _opened(options.file) as (text, whole),
         consenting(fresh=True) as (_, wishes),
@@ -71,7 +74,7 @@ def import_list(options: argparse.Namespace) -> int:
             csv_rows(text),
             by=who(),
             group=options.group,
-            region=options.region,
+            region=region,
             progress=lambda rows: at(rows, _position(text)),
         )
     return _tell_imported(done)
@@ -95,7 +98,11 @@ def _opened(name: str) -> Iterator[tuple[IO[str], int | None]]:
         yield io.TextIOWrapper(sys.stdin.buffer, "utf-8-sig", errors="replace", newline=""), None
         return
     path = Path(name)
-    with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
+    try:
+        file = path.open(encoding="utf-8-sig", errors="replace", newline="")
+    except OSError as exc:
+        raise SettingsError(f"{name} cannot be read: {exc.strerror}.") from exc
+    with file:
         yield file, path.stat().st_size
 
 
@@ -234,6 +241,6 @@ def _wait(preferences: Preferences, tenant: Tenant, job: str) -> Sequence[Mappin
 
 
 def _failed(exc: Ci360Failed) -> int:
-    said = f" CI360 says: {printable(exc.said)}" if exc.said else ""
+    said = f" CI360 says: {printable(exc.said)}" if exc.said not in ("", exc.message) else ""
     print(f"ci360-twilio: {exc.message} ({exc.reason}){said}", file=sys.stderr)
     return 1

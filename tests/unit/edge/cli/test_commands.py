@@ -23,10 +23,12 @@ from ci360_twilio.core.receipt import Receipt
 from ci360_twilio.core.tenant import TenantId
 from ci360_twilio.edge.cli import COMMANDS
 from ci360_twilio.edge.cli.asking import who
+from ci360_twilio.settings import read_settings
 from ci360_twilio.stores.sqlite import SqliteStore
 from ci360_twilio.twin.faults import FaultPlan
 from ci360_twilio.twin.server import TwinServer
 from ci360_twilio.twin.twilio import TwilioTwin, TwinAccount
+from ci360_twilio.wiring import hash_key_of
 
 if TYPE_CHECKING:
     from tests.conftest import Twilio
@@ -402,7 +404,9 @@ def test_trace_tells_how_often_a_lost_message_was_looked_for(
     twilio.faults.for_recipient(TO, ["reset"])
     run("send", home.event(guid="g-1"))
     assert "asked 0 times what became of it; it is asked next at 2" in run("trace", "g-1").out
-    with closing(SqliteStore(home.ledger, hash_key=b"any")) as store:
+    with closing(
+        SqliteStore(home.ledger, hash_key=hash_key_of(read_settings(), home.ledger))
+    ) as store:
         store.look(now=datetime.now(UTC) + timedelta(minutes=1), limit=1)
     assert "asked 1 time what became of it" in run("trace", "g-1").out
     story = run("trace", "g-1", "--json").read()
@@ -421,7 +425,9 @@ def test_trace_tells_a_sid_that_was_only_guessed(run: Run, home: Home, twilio: T
         receipt=Receipt(sid=sid, status="queued"),
         guessed=True,
     )
-    with closing(SqliteStore(home.ledger, hash_key=b"any")) as store:
+    with closing(
+        SqliteStore(home.ledger, hash_key=hash_key_of(read_settings(), home.ledger))
+    ) as store:
         store.record_many([(key_of(TENANT, "g-1"), guess)])
     assert "nothing has confirmed it" in run("trace", "g-1").out
     assert run("trace", "g-1", "--json").read()["guessed"] is True
@@ -641,7 +647,9 @@ def test_check_lists_what_is_paused(run: Run, home: Home) -> None:
     run("pause", "task", "TSK_101")
     run("send", home.event(guid="g-2"))
     since = datetime.now(UTC)
-    with closing(SqliteStore(home.ledger, hash_key=b"any")) as store:
+    with closing(
+        SqliteStore(home.ledger, hash_key=hash_key_of(read_settings(), home.ledger))
+    ) as store:
         store.pause(
             Pause(
                 scope=Scope.TENANT,
@@ -926,7 +934,7 @@ def test_a_reader_that_has_gone_is_no_error(tmp_path: Path) -> None:
 def test_a_key_of_the_command_line_is_one_of_the_ledger(run: Run, home: Home) -> None:
     """What ``send`` writes is found under tenant and guid."""
     run("send", home.event(guid="g-1"))
-    store = SqliteStore(home.ledger, hash_key=b"any")
+    store = SqliteStore(home.ledger, hash_key=hash_key_of(read_settings(), home.ledger))
     (entry,) = store.get_many([key_of(TENANT, "g-1")])
     store.close()
     assert entry is not None

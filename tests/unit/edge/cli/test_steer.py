@@ -16,7 +16,9 @@ import pytest
 
 from ci360_twilio.core.pause import Cause, Pause, Scope
 from ci360_twilio.core.tenant import TenantId
+from ci360_twilio.settings import read_settings
 from ci360_twilio.stores.sqlite import SqliteStore
+from ci360_twilio.wiring import hash_key_of
 
 if TYPE_CHECKING:
     from tests.conftest import Twilio
@@ -129,7 +131,9 @@ def test_anything_can_be_paused_listed_and_resumed(
 def test_the_list_of_pauses_can_be_read_by_scripts(run: Run, home: Home) -> None:
     """With whatever else keeps messages back."""
     wait(run, home, "a")
-    with closing(SqliteStore(home.ledger, hash_key=b"any")) as store:
+    with closing(
+        SqliteStore(home.ledger, hash_key=hash_key_of(read_settings(), home.ledger))
+    ) as store:
         since = datetime.now(UTC)
         cause, reason = Cause.CONFIG, "twilio_20003"
         store.pause(
@@ -269,7 +273,7 @@ def everything(run: Run, home: Home, twilio: Twilio) -> Path:
 
 def content(ledger: Path) -> object:
     """Give what is in a ledger."""
-    with closing(SqliteStore(ledger, hash_key=b"any")) as store:
+    with closing(SqliteStore(ledger, hash_key=hash_key_of(read_settings(), ledger))) as store:
         from ci360_twilio.ports import Query
 
         return store.find(Query()), store.pauses(), store.notes(99)
