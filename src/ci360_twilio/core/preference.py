@@ -116,13 +116,16 @@ def read_row(
         region: the country of national numbers.
         group: of senders that the list is taken for.
     """
+    if (
+        layout.group is not None
+        and "".join(fields[layout.group : layout.group + 1]).strip() != group
+    ):
+        return Bad.GROUP
     try:
         if layout.kind is not None and fields[layout.kind].strip().lower() != "sms_id":
             return Bad.PROGRAM
         if layout.preference is not None and fields[layout.preference].strip().upper() != "OPT-OUT":
             return Bad.PROGRAM
-        if layout.group is not None and fields[layout.group].strip() != group:
-            return Bad.GROUP
         number = fields[layout.recipient].strip().lstrip("'")
         state = "out" if layout.state is None else fields[layout.state].strip().lower()
     except IndexError:
