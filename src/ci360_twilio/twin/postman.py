@@ -43,9 +43,7 @@ class Postman:
             return dict(self._counts)
 
     def start(self) -> None:
-        """Begin, where an account of the twin has a life; else there is nothing to do."""
-        if not self._twin.lives:
-            return
+        """Begin; while no account of the twin has a life there is nothing to do."""
         self._stopping.clear()
         waiting: queue.Queue[Callback | None] = queue.Queue(MAX_WAITING)
         self._threads = [threading.Thread(target=self._collect, args=(waiting,), daemon=True)]
@@ -65,6 +63,8 @@ class Postman:
 
     def _collect(self, waiting: queue.Queue[Callback | None]) -> None:
         while not self._stopping.wait(TICK_SECONDS):
+            if not self._twin.lives:
+                continue
             for callback in self._twin.advance(self._twin.now()):
                 self._hand_over(waiting, callback)
         for _ in range(CARRIERS):

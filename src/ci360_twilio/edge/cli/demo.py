@@ -1,41 +1,32 @@
-"""``demo``: the whole journey of a few events on this machine, with nothing set up."""
+"""``demo``: the whole loop on this machine, with nothing set up: events, messages, replies, reports."""
 
 from __future__ import annotations
 
 import argparse
-import http.client
 import json
-import os
-import socket
-import subprocess
-import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterable
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from ci360_twilio.core.entry import Entry, Status, key_of
+from ci360_twilio.core.ci360 import default_name
+from ci360_twilio.core.entry import Entry, Key, Status, key_of
+from ci360_twilio.core.inbound import Inbound, inbound_key
+from ci360_twilio.core.outcome import EXTERNAL_CODE
 from ci360_twilio.core.reasons import in_words
-from ci360_twilio.core.tenant import parse_tenant_id
+from ci360_twilio.edge.cli.demo_stage import SENDER, TENANT, Stage, stage
 from ci360_twilio.edge.cli.screen import table
-from ci360_twilio.errors import SettingsError
-from ci360_twilio.settings import PREFIX
-from ci360_twilio.stores.sqlite import SqliteStore
+from ci360_twilio.ports import InboundQuery
+from ci360_twilio.twin.ci360 import TakenEvent
 from ci360_twilio.twin.events import outbound_body
-from ci360_twilio.twin.faults import Fault, FaultPlan
-from ci360_twilio.twin.server import TwinServer
-from ci360_twilio.twin.twilio import TwilioTwin, TwinAccount
+from ci360_twilio.twin.faults import Fault
 from ci360_twilio.wiring import utc_now
 
-TENANT = parse_tenant_id("demo")
-ACCOUNT, TOKEN = f"AC{'d' * 32}", "demo-token"
-SENDER = "+15005550006"
-PATIENCE = 15.0
-"""Seconds in which everything must have come to its end."""
+ANNA = "+12015550101"
+TEXT = "Anna, thank you for registering; see you on Thursday!"
 
 
 class Scene(NamedTuple):
@@ -51,10 +42,18 @@ class Scene(NamedTuple):
     """The number of the scene whose event comes again."""
 
 
-TEXT = "Anna, thank you for registering; see you on Thursday!"
-SCENES = (
-    Scene("A customer registers", "+12015550101", f"TO:+12015550101;\nFROM:{SENDER};\n{TEXT}"),
-    Scene("CI360 delivers the same event again", "+12015550101", "", repeats=0),
+class Row(NamedTuple):
+    """One line of the story: what happens, what is answered, and the document that keeps it."""
+
+    title: str
+    answer: str
+    key: Key
+    recipient: str = ""
+
+
+EVENTS = (
+    Scene("A customer registers", ANNA, f"TO:{ANNA};\nFROM:{SENDER};\n{TEXT}"),
+    Scene("CI360 delivers the same event again", ANNA, "", repeats=0),
     Scene(
         "A message with a picture",
         "+12015550102",
@@ -87,157 +86,143 @@ SCENES = (
         faults=(Fault.RESET,),
     ),
 )
+"""They come at one time."""
+QUESTION = "Is there parking, too?"
+AFTER_STOP = Scene("The next event for her", ANNA, f"TO:{ANNA};\nDo not forget: Thursday!")
+AFTER_START = Scene("Another event for her", ANNA, f"TO:{ANNA};\nGlad that you are back.")
 
 
 def add_demo(command: argparse.ArgumentParser) -> Callable[[argparse.Namespace], int]:
     """Declare ``demo``."""
     command.epilog = (
-        "Starts a server with its worker, a ledger in a temporary folder, and a look-alike of "
-        "Twilio, all on loopback; plays events at them; and cleans up."
+        "Starts a server with its worker, a ledger in a temporary folder, and look-alikes of "
+        "Twilio and CI360, all on loopback; plays events and replies at them; and cleans up."
     )
     return _demo
 
 
 def _demo(_options: argparse.Namespace) -> int:
-    print("Starting the connector, its ledger and a look-alike of Twilio on this machine ...")
-    account = TwinAccount(sid=ACCOUNT, auth_token=TOKEN)
-    twin = TwilioTwin(accounts=[account], clock=utc_now)
-    faults = FaultPlan()
+    print("Starting the connector, its ledger, and look-alikes of Twilio and CI360 here ...")
     with (
         tempfile.TemporaryDirectory(prefix="ci360-twilio-demo-") as folder,
-        TwinServer(twin, faults) as server,
-        _connector(Path(folder), server.url) as address,
+        stage(Path(folder)) as on,
     ):
-        guids, answers = _play(address, faults)
-        entries = _wait(Path(folder) / "ledger.db", guids)
-    print(f"CI360's events have been posted to {address}/ci360/events. What became of them:\n")
-    head = ("EVENT", "ANSWER TO CI360", "OUTCOME", "ATTEMPTS", "MESSAGES AT TWILIO")
-    made = [message.to for message in twin.messages]
-    rows = [
-        (scene.title, answer, entry.status, entry.attempts, made.count(scene.recipient))
-        for scene, answer, entry in zip(SCENES, answers, entries, strict=True)
-    ]
-    print(table(head, rows))
-    print("\nWhy:")
-    for scene, entry in zip(SCENES, entries, strict=True):
-        if scene.repeats is None and entry.reason:
-            print(f"  {scene.title}: {in_words(entry)}")
-            for _, words in entry.problems:
-                print(f"    {words}")
-    most = max(made.count(number) for number in {scene.recipient for scene in SCENES})
-    print(f"\n{len(SCENES)} events, {len(made)} messages, at most {most} for each event.")
-    print("Next: make a creative of your own and try `ci360-twilio preview`, or read the README.")
-    return (
-        0
-        if most == 1 and all(entry.finished or entry.status is Status.UNKNOWN for entry in entries)
-        else 1
+        rows = [*_play_events(on), *_play_replies(on)]
+        keys = [row.key for row in rows]
+        on.until(lambda: all(_is_told(one) for one in _documents(on, keys).values()))
+        documents, told = _documents(on, keys), on.ci360.events
+        made = [message.to for message in on.twilio.messages]
+    _print_story(rows, documents, told)
+    events = {row.key for row in rows if row.recipient}
+    sent = [one for one in documents.values() if isinstance(one, Entry) and one.sid]
+    good = len(sent) == len(made) and all(_is_told(one) for one in documents.values())
+    once = "at most one message for each" if good else "NOT ONE MESSAGE FOR EACH"
+    print(
+        f"\n{len(events)} events, {len(made)} messages: {once}; {len(told)} outcomes told to CI360."
     )
+    print("Next: make a creative of your own and try `ci360-twilio preview`, or read the README.")
+    return 0 if good and len(documents) == len({*keys}) else 1
 
 
-def _play(address: str, faults: FaultPlan) -> tuple[list[str], list[str]]:
-    """Post every scene's event; gives the guids and the answers in words."""
-    guids: list[str] = []
+def _play_events(on: Stage) -> list[Row]:
+    """Have CI360 post the events, and wait until each has come as far as it can."""
+    rows: list[Row] = []
     bodies: list[bytes] = []
-    answers: list[str] = []
-    for scene in SCENES:
+    for scene in EVENTS:
         if scene.repeats is not None:
-            guids.append(guids[scene.repeats])
+            known = rows[scene.repeats]
             bodies.append(bodies[scene.repeats])
+            rows.append(known._replace(title=scene.title, answer=on.post(bodies[-1])))
         else:
-            faults.for_recipient(scene.recipient, scene.faults)
-            guids.append(str(uuid.uuid4()))
-            bodies.append(
-                outbound_body(
-                    guid=guids[-1],
-                    tenant_id=TENANT,
-                    creative=scene.creative,
-                    generated_at=utc_now() - scene.age,
-                    control_group=scene.control_group,
-                )
-            )
-        status, answer = _call("POST", address, "/ci360/events", bodies[-1])
-        said: dict[str, Any] = json.loads(answer)
-        again = ", a duplicate" if said.get("duplicate") else ""
-        answers.append(f"{status} {said.get('status')}{again}")
-    return guids, answers
+            on.faults.for_recipient(scene.recipient, scene.faults)
+            row, body = _post(on, scene)
+            rows.append(row)
+            bodies.append(body)
+    on.until(lambda: all(_has_ended(one) for one in _documents(on, [r.key for r in rows]).values()))
+    return rows
 
 
-def _wait(ledger: Path, guids: list[str]) -> list[Entry]:
-    """Wait until every entry has come as far as it can."""
-    store = SqliteStore(ledger, hash_key=b"demo")
-    until = time.monotonic() + PATIENCE
-    try:
-        while True:
-            found = store.get_many([key_of(TENANT, guid) for guid in guids])
-            entries = [entry for entry in found if entry is not None]
-            moving = [e for e in entries if e.status in (Status.ACCEPTED, Status.SENDING)]
-            if not moving or time.monotonic() > until:
-                return entries
-            time.sleep(0.05)
-    finally:
-        store.close()
+def _play_replies(on: Stage) -> list[Row]:
+    """Have a customer reply, say STOP and START, and be written to after each."""
+    rows = [_write(on, "She writes back", QUESTION), _write(on, "She writes STOP", "STOP")]
+    rows.append(_post(on, AFTER_STOP)[0])
+    time.sleep(1.1)  # Twilio's dates are whole seconds: a START of the same second is no later
+    rows.append(_write(on, "She writes START", "START"))
+    row = _post(on, AFTER_START)[0]
+    on.until(lambda: all(_has_ended(one) for one in _documents(on, [row.key]).values()))
+    return [*rows, row]
 
 
-@contextmanager
-def _connector(folder: Path, twilio: str) -> Iterator[str]:
-    """Run ``serve`` with a tenant of its own; gives its address once it is ready."""
-    tenants = folder / "tenants"
-    tenants.mkdir()
-    document = {
-        "twilio_api_url": twilio,
-        "twilio_account_sid": ACCOUNT,
-        "twilio_auth_token": TOKEN,
-        "default_sender": SENDER,
-    }
-    (tenants / f"{TENANT}.json").write_text(json.dumps(document))
-    port = _free_port()
-    environment = {name: value for name, value in os.environ.items() if not _is_setting(name)}
-    environment |= {
-        f"{PREFIX}TENANTS": str(tenants),
-        f"{PREFIX}LEDGER": f"sqlite:///{folder / 'ledger.db'}",
-        f"{PREFIX}HASH_KEY": "demo",
-        f"{PREFIX}TWILIO_HOSTS": twilio.removeprefix("http://"),
-    }
-    command = [sys.executable, "-m", "ci360_twilio", "serve", "--port", str(port)]
-    log = folder / "log"
-    with log.open("wb") as output:
-        process = subprocess.Popen(command, env=environment, stderr=output)  # noqa: S603 - ours
-        try:
-            address = f"http://127.0.0.1:{port}"
-            _wait_until_ready(address, process, log)
-            yield address
-        finally:
-            process.terminate()
-            process.wait(60)
+def _post(on: Stage, scene: Scene) -> tuple[Row, bytes]:
+    guid = str(uuid.uuid4())
+    body = outbound_body(
+        guid=guid,
+        tenant_id=TENANT,
+        creative=scene.creative,
+        generated_at=utc_now() - scene.age,
+        control_group=scene.control_group,
+    )
+    return Row(scene.title, on.post(body), key_of(TENANT, guid), scene.recipient), body
 
 
-def _wait_until_ready(address: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    until = time.monotonic() + PATIENCE
-    while time.monotonic() < until and process.poll() is None:
-        try:
-            if _call("GET", address, "/readyz")[0] == 200:
-                return
-        except OSError:
-            time.sleep(0.05)
-    said = log.read_text().strip() or "it said nothing"
-    raise SettingsError(f"The server did not start:\n{said}")
+def _write(on: Stage, title: str, text: str) -> Row:
+    """Have the customer write, and wait until that is heard."""
+    sid = on.write(ANNA, text)
+    on.until(lambda: on.store.find_inbound(InboundQuery(sid=sid)))
+    return Row(title, "200", inbound_key(TENANT, sid))
 
 
-def _call(method: str, address: str, path: str, body: bytes | None = None) -> tuple[int, bytes]:
-    with closing(http.client.HTTPConnection(address.removeprefix("http://"), timeout=10)) as caller:
-        caller.request(method, path, body)
-        answer = caller.getresponse()
-        return answer.status, answer.read()
+def _documents(on: Stage, keys: Iterable[Key]) -> dict[Key, Entry | Inbound]:
+    wanted = {*keys}
+    entries = [one for one in on.store.get_many(list(wanted)) if one is not None]
+    letters = on.store.find_inbound(InboundQuery(tenant_id=TENANT))
+    documents: list[Entry | Inbound] = [*entries, *letters]
+    return {one.key: one for one in documents if one.key in wanted}
 
 
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
+def _has_ended(one: Entry | Inbound) -> bool:
+    return isinstance(one, Inbound) or (one.finished and one.status is not Status.SENT)
 
 
-def _is_setting(name: str) -> bool:
-    return name.upper().startswith(PREFIX) or name.lower() in {
-        "event_ttl",
-        "default_sender",
-        "sm_secret_id_prefix",
-    }
+def _is_told(one: Entry | Inbound) -> bool:
+    return bool(one.reports) and all(report.state == "told" for report in one.reports)
+
+
+def _print_story(
+    rows: list[Row],
+    documents: dict[Key, Entry | Inbound],
+    told: tuple[TakenEvent, ...],
+) -> None:
+    head = ("WHAT HAPPENS", "ANSWER", "OUTCOME", "MESSAGES", "TOLD TO CI360")
+    print("What became of each:\n")
+    print(table(head, [_line(row, documents.get(row.key)) for row in rows]))
+    print("\nWhy:")
+    for number, row in enumerate(rows):
+        one = documents.get(row.key)
+        if row.key in (other.key for other in rows[:number]):
+            continue
+        if isinstance(one, Entry) and one.reason and not one.sid:
+            print(f"  {row.title}: {in_words(one)}")
+            for _, words in one.problems:
+                print(f"    {words}")
+    reply = next((one for one in told if one.attributes.get("twilio_text") == QUESTION), None)
+    if reply is not None:
+        print("\nCI360 gets each outcome as an external event, such as this one:")
+        kind, value = reply.identity
+        shown = {"eventName": reply.name, kind: value, **reply.attributes}
+        wanted = (*("eventName", kind, "responseTrackingCode", EXTERNAL_CODE), "twilio_text")
+        print(f"  {json.dumps({name: shown.get(name) for name in wanted})}")
+
+
+def _line(row: Row, one: Entry | Inbound | None) -> tuple[object, ...]:
+    if one is None:
+        return row.title, row.answer, "missing", "", ""
+    names = ", ".join(f"{default_name(report.outcome)}" for report in one.reports)
+    if isinstance(one, Inbound):
+        return row.title, row.answer, _WISHES.get(one.wish.value, "a reply"), "", names
+    more = f"{one.attempts} attempts" if one.attempts > 1 else "" if one.sid else one.reason
+    outcome = f"{one.status}, {more}" if more and more != one.status else one.status
+    return row.title, row.answer, outcome, 1 if one.sid else 0, names
+
+
+_WISHES = {"out": "opted out", "in": "opted in"}
