@@ -15,6 +15,7 @@ from twilio.request_validator import RequestValidator
 
 from ci360_twilio.twin import postman
 from ci360_twilio.twin.life import Life
+from ci360_twilio.twin.phone import Letter
 from ci360_twilio.twin.server import TwinServer
 from ci360_twilio.twin.twilio import TwilioTwin, TwinAccount
 
@@ -134,8 +135,17 @@ def test_a_receiver_that_is_not_there_is_counted(receiver: Receiver, send: Send)
 
 
 def test_without_a_life_nothing_is_posted(send: Send) -> None:
-    """There is nothing to tell of, and no thread that would."""
-    before = threading.active_count()
+    """There is nothing to tell of."""
     server = send("http://127.0.0.1:9/", life=None)
-    assert threading.active_count() == before + 1
     assert server.deliveries() == {}
+
+
+def test_texts_are_posted_from_when_they_are_to_be(receiver: Receiver) -> None:
+    """Though the account had neither a life nor an address when the server was started."""
+    account = TwinAccount(sid=SID, auth_token="token")
+    twin = TwilioTwin(accounts=[account], clock=lambda: datetime.now(UTC))
+    with TwinServer(twin):
+        twin.set_inbound(SID, inbound_url=f"{receiver.url}/in")
+        twin.write(SID, Letter(sender="+12015550101", to="+12015550199", body="STOP"))
+        path, _, form = receiver.next()
+    assert (path, form["Body"]) == ("/in", "STOP")
