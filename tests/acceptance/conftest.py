@@ -21,19 +21,24 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 from urllib.parse import quote, quote_plus
 
 import pytest
 import urllib3
 
 from ci360_twilio.core.entry import Entry, Status, key_of
+from ci360_twilio.core.inbound import Inbound
 from ci360_twilio.core.tenant import TenantId
-from ci360_twilio.ports import Query
+from ci360_twilio.flow.addresses import inbound_address
+from ci360_twilio.ports import InboundQuery, Query
 from ci360_twilio.stores.sqlite import SqliteStore
+from ci360_twilio.twin.ci360 import Ci360Twin, TakenEvent
+from ci360_twilio.twin.ci360_server import Ci360Server
 from ci360_twilio.twin.events import outbound_event
 from ci360_twilio.twin.faults import FaultPlan
 from ci360_twilio.twin.life import Life
+from ci360_twilio.twin.phone import Letter
 from ci360_twilio.twin.server import TwinServer
 from ci360_twilio.twin.twilio import TwilioTwin, TwinAccount
 
@@ -43,6 +48,7 @@ ROTATING = f"AC{'9e' * 16}"
 TOKEN = "5e8a1c3f7b9d2e4f6a8c0b1d3f5e7a9c"
 SENDER = "+12015550199"
 API_KEY = "key-for-acceptance-3f9a7c1e5b2d"
+SECRET = "secret-for-acceptance-1b7d3f5a9c2e"
 OPEN, GUARDED, OTHER = "open-tenant", "guarded-tenant", "other-tenant"
 PATIENCE = 20.0
 HASH_KEY = "acceptance"
@@ -59,7 +65,7 @@ class Exposed:
     """What must never be logged, gathered as it is used."""
 
     def __init__(self) -> None:
-        self.values: set[str] = {TOKEN, API_KEY}
+        self.values: set[str] = {TOKEN, API_KEY, SECRET}
 
     def add(self, *values: str) -> None:
         """Remember values that the logs may not hold."""
@@ -93,6 +99,41 @@ def _forms(value: str) -> Iterator[tuple[str, str]]:
     digits = re.sub(r"\D", "", value)
     if value.startswith("+"):
         yield "digits", digits
+
+
+class Ci360:
+    """CI360's look-alike, for the tenants whose documents name it."""
+
+    def __init__(self) -> None:
+        self.faults = FaultPlan()
+        self.twin = Ci360Twin(
+            tenants=dict.fromkeys((OPEN, GUARDED, OTHER), SECRET),
+            clock=lambda: datetime.now(UTC),
+            base=lambda: self.server.url,
+        )
+        self.server = Ci360Server(self.twin, self.faults)
+
+    @property
+    def members(self) -> dict[str, str]:
+        """What a tenant's document says of it."""
+        url = f"{self.server.url}/marketingGateway/events"
+        return {"ci360_api_url": url, "ci360_client_secret": SECRET}
+
+    def told(self, name: str = "", **attributes: str) -> list[TakenEvent]:
+        """List the events of a name, or all, that have these attributes."""
+        return [
+            one
+            for one in self.twin.events
+            if one.name.endswith(name)
+            and all(one.attributes.get(key) == value for key, value in attributes.items())
+        ]
+
+    def __enter__(self) -> Self:
+        self.server.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.server.stop()
 
 
 class Running:
@@ -135,6 +176,7 @@ class Running:
             "CI360_TWILIO_TENANT_CACHE": "300",
             **{f"CI360_TWILIO_{name.upper()}": value for name, value in settings.items()},
         }
+        self.ci360 = Ci360()
         self._number = 0
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -246,15 +288,30 @@ class Running:
                 assert time.monotonic() < end, f"not there in {PATIENCE} s: {last}"
                 time.sleep(0.02)
 
+    def write(self, customer: str, text: str, *, to: str = SENDER, **members: Any) -> str:
+        """Have a customer write to a number; gives the text's SID."""
+        self.exposed.add(text)
+        return self.twin.write(ACCOUNT, Letter(sender=customer, to=to, body=text, **members)).sid
+
+    def heard(self, sid: str) -> Inbound:
+        """Wait until a text is heard, and give it."""
+
+        def look() -> list[Inbound]:
+            with self.store() as store:
+                return store.find_inbound(InboundQuery(sid=sid))
+
+        return self.until(look)[0]
+
     def made_for(self, recipient: str) -> list[Any]:
         """List the messages that the twin made for a recipient."""
         return [message for message in self.twin.messages if message.to == recipient]
 
-    def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run ``ci360-twilio`` with this connector's settings."""
+    def command(self, *arguments: str, typed: str = "") -> subprocess.CompletedProcess[str]:
+        """Run ``ci360-twilio`` with this connector's settings, and something piped in."""
         return subprocess.run(
             [sys.executable, "-m", "ci360_twilio", *arguments],
             env=self.environ,
+            input=typed,
             capture_output=True,
             text=True,
             timeout=60,
@@ -298,8 +355,11 @@ def connector(folder: Path, life: Life | None = None, **settings: str) -> Iterat
     accounts = [TwinAccount(sid=sid, auth_token=TOKEN, life=life) for sid in (ACCOUNT, ROTATING)]
     twin = TwilioTwin(accounts=accounts, clock=lambda: datetime.now(UTC))
     faults = FaultPlan()
-    with TwinServer(twin, faults) as server:
+    with TwinServer(twin, faults) as server, Ci360() as ci360:
         made = Running(folder, server, twin, faults, settings)
+        made.ci360 = ci360
+        for name in ("CI360_HOSTS", "BULK_HOSTS"):
+            made.environ[f"CI360_TWILIO_{name}"] = ci360.server.authority
         if settings.get("public_url") == "own":
             made.environ["CI360_TWILIO_PUBLIC_URL"] = made.url
         try:
@@ -340,4 +400,16 @@ def called_back(
     life = Life(until_sent=0.2, until_final=0.3)
     with run_connector(life=life, public_url="own") as made:
         made.tenant(GUARDED, api_keys=[API_KEY])
+        yield made
+
+
+@pytest.fixture(scope="session")
+def looped(
+    run_connector: Callable[..., AbstractContextManager[Running]],
+) -> Iterator[Running]:
+    """Run a connector whose loop is closed: receipts and texts come in, and CI360 is told."""
+    with run_connector(life=Life(until_sent=0.1, until_final=0.2), public_url="own") as made:
+        made.tenant(GUARDED, api_keys=[API_KEY], **made.ci360.members)
+        address = inbound_address(made.url, TenantId(GUARDED))
+        made.twin.set_inbound(ACCOUNT, inbound_url=address)
         yield made

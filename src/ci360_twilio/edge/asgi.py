@@ -144,8 +144,7 @@ class App:
         )
         close: tuple[tuple[bytes, bytes], ...] = ()
         if body is None:
-            words = f"The body is over {most:,} bytes."
-            response = failure(413, "too_large", words, request.request_id)
+            response = self._routes.too_large(request, most)
             close = ((b"connection", b"close"),)  # the rest of the body is not read
         else:
             response = await self._respond(request)

@@ -20,7 +20,7 @@ from ci360_twilio.errors import ConnectorError, LedgerUnavailable
 from ci360_twilio.flow.accept import Acceptance, Accepted, Answer, Arrival, Ignored
 from ci360_twilio.flow.addresses import INBOUND, STATUS
 from ci360_twilio.flow.webhook import Webhook
-from ci360_twilio.logs import Log
+from ci360_twilio.logs import EVENT_REJECTED, INBOUND_REFUSED, RECEIPT_REFUSED, Log
 from ci360_twilio.ports import Vitals
 
 if TYPE_CHECKING:  # the direct Lambda has no webhooks, and starts sooner without them
@@ -134,6 +134,14 @@ class Routes:
             return page(request)
         except Exception as exc:  # noqa: BLE001 - the last line of defence
             return self._unexpected(exc, request)
+
+    def too_large(self, request: Request, most: int) -> Response:
+        """Refuse a request whose body was not read to its end, and count it as its route does."""
+        refusals = {EVENTS: EVENT_REJECTED, STATUS: RECEIPT_REFUSED, INBOUND: INBOUND_REFUSED}
+        name = next((one for path, one in refusals.items() if request.path.startswith(path)), None)
+        if name is not None:
+            self._log.info(name, request_id=request.request_id, decision=413, reason="too_large")
+        return failure(413, "too_large", f"The body is over {most:,} bytes.", request.request_id)
 
     def events(self, requests: Sequence[Request]) -> list[Response]:
         """Answer a batch of requests to ``/ci360/events``, with one commit."""

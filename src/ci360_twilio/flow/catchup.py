@@ -1,6 +1,6 @@
 """Inbound messages that no webhook brought: listed from Twilio, number by number, and heard.
 
-A number of ours is known from the messages that were sent from it, or came to it. Each is a chore in
+A number of ours is known from the messages that were sent from it. Each is a chore in
 the ledger that is done every few minutes, by one process, from where it was left: after a downtime
 the list reaches back to before it.
 """

@@ -9,10 +9,11 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 from contextlib import suppress
+from datetime import datetime
 
 import msgspec
 
-from ci360_twilio.core.consent import Consent, Evidence, Subject
+from ci360_twilio.core.consent import Consent, Evidence, Sign, Subject
 from ci360_twilio.core.receipt import moment_of
 from ci360_twilio.core.tenant import Tenant
 from ci360_twilio.errors import BeforeSending, SendFailed, TwilioRefused
@@ -70,8 +71,8 @@ class Dating:
     def _asked(self, tenant: Tenant, evidence: Evidence, until: float) -> Evidence | None:
         """Give evidence with its date.
 
-        Of a message that Twilio does not know any more, as after it was deleted there, the time at
-        which we heard of it stands in.
+        Of a message that Twilio does not know any more, as after it was deleted there, the last
+        moment at which it can have been written stands in for an opt-out, and the first for an opt-in.
         """
         timeout = min(QUESTION_SECONDS, until - time.monotonic())
         if timeout <= 0 or evidence.sid is None:
@@ -86,9 +87,13 @@ class Dating:
             return None
         moment = moment_of(receipt.made) if receipt else None
         self._tell(tenant, evidence, "dated" if moment else "gone", None)
-        return msgspec.structs.replace(evidence, dated_at=moment or evidence.heard_at)
+        return msgspec.structs.replace(evidence, dated_at=moment or _stand_in(evidence))
 
     def _tell(self, tenant: Tenant, evidence: Evidence, decision: str, reason: str | None) -> None:
         self._log.info(
             INBOUND_DATED, tenant=tenant.id, sid=evidence.sid, decision=decision, reason=reason
         )
+
+
+def _stand_in(evidence: Evidence) -> datetime:
+    return evidence.earliest if evidence.sign is Sign.IN else evidence.latest

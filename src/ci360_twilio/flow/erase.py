@@ -111,7 +111,8 @@ class Erasing:
         """Forget a person.
 
         Messages that are not sent yet are never sent, and what CI360 was not told yet it is never
-        told. What is being sent at this moment is left, and counted as ``busy``: erase again.
+        told. What is being sent at this moment is left, and counted as ``busy``: erase again. A text
+        that names the person does not go into the audit.
 
         Raises:
             LedgerUnavailable: not all of it is gone; erase again.
@@ -124,7 +125,7 @@ class Erasing:
             action="erase",
             subject=f"tenant {tenant_id}",
             entries=len(known.entries),
-            detail=text,
+            detail=None if any(word in (text or "") for word in person.words) else text,
         )
         erased = self._store.erase(
             tenant_id,
