@@ -169,6 +169,10 @@ class Jumping:
         self._ahead += timedelta(**duration)
 
 
+def _program(at: str | None, times: int) -> tuple[str, ...]:
+    return ("-m", MODULE) if at is None else (str(KILLED), at, str(times))
+
+
 def _request(callback: Callback) -> Request:
     url = urlsplit(callback.url)
     headers = {
@@ -249,24 +253,40 @@ class Site:
         self, *arguments: str, connections: int = 8, at: str | None = None, times: int = 1
     ) -> Process:
         """Start a command, which is killed ``at`` a step of ``killed.py`` where one is given."""
+        environ = self._environ(connections=str(connections))
+        log = self.folder / f"process-{len(self._started)}.log"
+        self._started.append(Process(log, environ, *_program(at, times), *arguments))
+        return self._started[-1]
+
+    def command(
+        self, *arguments: str, typed: str, at: str | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command to its end, or to a step at which it is killed, with something piped in."""
+        return subprocess.run(
+            [sys.executable, *_program(at, 1), *arguments],
+            env=self._environ(),
+            input=typed,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    def _environ(self, **more: str) -> dict[str, str]:
         settings = {
             "tenants": str(self.folder / "tenants"),
             "ledger": f"sqlite:///{self.ledger}",
             "twilio_hosts": self.twilio.host,
-            "connections": str(connections),
+            **more,
             **self.settings,
         }
-        environ = {
+        return {
             "PATH": os.environ["PATH"],
             "HOME": str(self.folder),
             "TMPDIR": str(self.folder),
             "PYTHONPATH": os.pathsep.join(sys.path),
             **{f"CI360_TWILIO_{name.upper()}": value for name, value in settings.items()},
         }
-        program = ("-m", MODULE) if at is None else (str(KILLED), at, str(times))
-        log = self.folder / f"process-{len(self._started)}.log"
-        self._started.append(Process(log, environ, *program, *arguments))
-        return self._started[-1]
 
     def serve(self, *options: str, **how: Any) -> Process:
         """Start a server, and wait until it answers."""

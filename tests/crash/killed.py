@@ -10,8 +10,10 @@ reached that many times.
 ========  ===================================================================================
 what      commits by what is in them: ``insert`` (entries), ``claim``, ``start``, ``answer``,
           ``settle`` (callbacks), ``look``, ``find`` (what Twilio said), ``pause``, ``resume``,
-          ``withdraw``, ``link``, ``steer`` (a resolution), ``other`` (the making of the ledger);
-          ``post`` (the request to Twilio), ``reply`` (its answer), ``search`` (its list)
+          ``withdraw``, ``link``, ``steer`` (a resolution), ``hear`` (customers' texts), ``take``
+          and ``told`` (reports), ``erase``, ``other`` (the making of the ledger); ``post`` (the
+          request to Twilio), ``reply`` (its answer), ``search`` (its list), ``tell`` (the request to
+          CI360), ``heard`` (its answer)
 before    nothing is written, not a byte has left
 within    everything is written and the commit is about to be made; half of the request has left
 after     it is committed, it has left, it has been read: and nobody has heard of it yet
@@ -30,6 +32,7 @@ import threading
 from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
+from ci360_twilio.clients.ci360 import Ci360Client
 from ci360_twilio.clients.twilio import TwilioClient
 from ci360_twilio.core.entry import Fact, Key, Kind
 from ci360_twilio.core.receipt import is_final
@@ -89,6 +92,10 @@ _WRITES: dict[str, Callable[..., Collection[str]]] = {
     "look": lambda *_: ("look",),
     "pause": lambda *_: ("pause",),
     "resume": lambda *_: ("resume",),
+    "hear_many": lambda *_: ("hear",),
+    "take_reports": lambda *_: ("take",),
+    "answer_reports": lambda *_: ("told",),
+    "erase": lambda *_: ("erase",),
 }
 
 
@@ -126,18 +133,19 @@ def watch_commits(step: Step) -> None:
 
 
 def watch_requests(step: Step) -> None:
-    """Count the steps of every request to Twilio, on its very socket."""
+    """Count the steps of every request to Twilio and CI360, on its very socket."""
 
     class Watched(socket.socket):
         def sendall(self, data: Any, flags: int = 0) -> None:
             if not data.startswith(b"POST"):
                 return super().sendall(data, flags)
-            step.reached(("post",), "before")
-            half = len(data) // 2 if step.what == "post" else 0
+            what = "tell" if b"/marketingGateway/" in data[:200] else "post"
+            step.reached((what,), "before")
+            half = len(data) // 2 if step.what == what else 0
             super().sendall(data[:half], flags)
-            step.reached(("post",), "within")
+            step.reached((what,), "within")
             super().sendall(data[half:], flags)
-            return step.reached(("post",), "after")
+            return step.reached((what,), "after")
 
     connect = http.client.HTTPConnection.connect
 
@@ -146,7 +154,7 @@ def watch_requests(step: Step) -> None:
         connection.sock = Watched(fileno=connection.sock.detach())
 
     def read(real: Callable[..., Any], what: str) -> Callable[..., Any]:
-        def ask(client: TwilioClient, *given: Any, **named: Any) -> Any:
+        def ask(client: object, *given: Any, **named: Any) -> Any:
             try:
                 return real(client, *given, **named)
             finally:
@@ -155,8 +163,12 @@ def watch_requests(step: Step) -> None:
         return ask
 
     http.client.HTTPConnection.connect = connect_watched  # type: ignore[assignment,method-assign]
-    for name, what in (("send", "reply"), ("search", "search")):
-        setattr(TwilioClient, name, read(getattr(TwilioClient, name), what))
+    for client, name, what in (
+        (TwilioClient, "send", "reply"),
+        (TwilioClient, "search", "search"),
+        (Ci360Client, "tell", "heard"),
+    ):
+        setattr(client, name, read(getattr(client, name), what))
 
 
 if __name__ == "__main__":
