@@ -34,7 +34,7 @@ def reach(url: str, tenant: Tenant, *, timeout: float = 10.0) -> Reached:
         timeout: seconds for each answer.
 
     Raises:
-        NotReached: nothing answers there.
+        NotReached: nothing answers there, or it is no address.
     """
     parts = urlsplit(url)
     pairs = [*_FIELDS.items(), ("AccountSid", tenant.account)]
@@ -44,8 +44,8 @@ def reach(url: str, tenant: Tenant, *, timeout: float = 10.0) -> Reached:
         "User-Agent": f"ci360-twilio-connector/{__version__}",
     }
     mine = {"X-Twilio-Signature": signed(url, pairs, tenant.webhook_tokens[0])}
-    pool = Connections(parts.scheme, parts.hostname or "", parts.port, keep=1)
     try:
+        pool = Connections(parts.scheme, parts.hostname or "", parts.port, keep=1)
         with closing(pool):
             statuses = [
                 pool.request("POST", parts.path, headers | more, body, timeout).status
@@ -54,4 +54,6 @@ def reach(url: str, tenant: Tenant, *, timeout: float = 10.0) -> Reached:
     except (NotConnected, NoAnswer) as exc:
         words = "The public address could not be reached."
         raise NotReached(words, reason=str(exc)) from exc
+    except ValueError as exc:
+        raise NotReached("The public address cannot be used.", reason="not_an_address") from exc
     return Reached(*statuses)

@@ -79,8 +79,7 @@ def _look_at_document(subject: str, tenant: Tenant) -> Iterator[Finding]:
 def _senders(tenant: Tenant, settings: Settings) -> list[str]:
     """List the senders that are known from the document and the settings."""
     default = tenant.default_sender or settings.default_sender
-    named = [sender for group in tenant.consent_groups.values() for sender in group]
-    every = [default, *tenant.sender_rates, *named] if default else [*tenant.sender_rates, *named]
+    every = [default or "", *tenant.sender_rates, *tenant.consent_groups]
     return [sender for sender in dict.fromkeys(every) if parse_sender(sender)]
 
 
@@ -148,7 +147,7 @@ def _ask_ci360(subject: str, tenant: Tenant, client: Ci360Client) -> Iterator[Fi
     try:
         client.bulk_location(tenant)
     except Ci360Failed as exc:
-        said = f" CI360 says: {exc.said}" if exc.said else ""
+        said = f" CI360 says: {exc.said}" if exc.said not in ("", exc.message) else ""
         yield Finding(False, subject, f"{exc.message} ({exc.reason}){said}", _ADVICE[exc.trouble])
     else:
         names = ", ".join(tenant.ci360.names.values())

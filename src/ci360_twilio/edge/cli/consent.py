@@ -21,7 +21,7 @@ from ci360_twilio.edge.cli.consent_lists import (
 )
 from ci360_twilio.edge.cli.given import asked_number, tenant_of
 from ci360_twilio.edge.cli.screen import print_json, printable, table
-from ci360_twilio.errors import LedgerUnavailable, SettingsError
+from ci360_twilio.errors import BeforeSending, SettingsError
 from ci360_twilio.flow.consenting import ToReview, moment_words
 from ci360_twilio.logs import mask_number
 from ci360_twilio.settings import read_settings
@@ -95,9 +95,10 @@ def _show(options: argparse.Namespace) -> int:
 
 def _groups(tenant_id: TenantId) -> tuple[str, ...]:
     try:
-        return tuple(make_tenants(read_settings()).get(tenant_id).consent_groups)
-    except (SettingsError, LedgerUnavailable):
+        groups = make_tenants(read_settings()).get(tenant_id).consent_groups
+    except (SettingsError, BeforeSending):
         return ()
+    return tuple(dict.fromkeys(groups.values()))
 
 
 _STATES: Mapping[str, str] = {
@@ -107,10 +108,14 @@ _STATES: Mapping[str, str] = {
 }
 
 
-def _tell(consent: Consent) -> None:
+def _in_words(consent: Consent) -> str:
     to = f"messages of group {printable(consent.group)}" if consent.group else "all messages"
     number = mask_number(consent.recipient) if consent.recipient else "An erased number"
-    print(f"{number}, {to}: {_STATES[consent.state]}.")
+    return f"{number}, {to}: {_STATES[consent.state]}."
+
+
+def _tell(consent: Consent) -> None:
+    print(_in_words(consent))
     if consent.undated:
         words = "An opt-in came; when it was written is being asked of Twilio, and until then"
         print(f"  {words} the opt-out stands.")
@@ -160,7 +165,7 @@ def _set(options: argparse.Namespace) -> int:
     if changed is None:
         print("That is what is known already; nothing was changed.")
         return 0
-    print(f"Written: {mask_number(subject.recipient)} {_STATES[changed.state]}.")
+    print(f"Written: {_in_words(changed)}")
     return 0
 
 
@@ -174,6 +179,9 @@ def _review(options: argparse.Namespace) -> int:
         for number, one in enumerate(found, start=1):
             print(f"{number} of {len(found)}: {_text_of(one)}")
             if not asks:
+                continue
+            if one.consent.recipient is None:
+                print("  It cannot be decided any more, and they stay blocked.")
                 continue
             answer = _answer()
             if answer == "q":

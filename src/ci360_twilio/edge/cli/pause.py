@@ -96,7 +96,7 @@ def _pause(options: argparse.Namespace) -> int:
         if new:
             print(f"Paused: {printable(target)}. {_PAUSED[target.scope is Scope.REPORTS]}")
         else:
-            print(f"{_named(target)} is paused already, {_since(pause)}.")
+            print(f"{_named(target)} paused already, {_since(pause)}.")
         print(f"To send again: {resume_words(pause)}", flush=True)
         _say_covered(steer, target)
     return 0
@@ -167,7 +167,7 @@ def _resume(options: argparse.Namespace) -> int:
     with steering() as steer:
         standing = steer.standing(target)
         for one in standing:
-            print(f"{_named(target)} is paused {_since(one.pause)}.")
+            print(f"{_named(target)} paused {_since(one.pause)}.")
             if target.scope is not Scope.REPORTS:
                 print(f"  Behind it: {counted(one.valid + one.expired)}, ", end="")
                 print(f"{one.valid:,} can still be sent, {one.expired:,} have expired.")
@@ -204,6 +204,7 @@ def resume_words(pause: Pause) -> str:
 
 
 def _named(target: Target) -> str:
-    """Name a target at the start of a sentence."""
+    """Name a target at the start of a sentence, with its verb."""
     words = printable(target)
-    return words[:1].upper() + words[1:]
+    verb = "are" if target.scope is Scope.REPORTS else "is"
+    return f"{words[:1].upper()}{words[1:]} {verb}"

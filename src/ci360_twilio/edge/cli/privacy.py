@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
@@ -16,8 +16,9 @@ from ci360_twilio.edge.cli.asking import confirmed, counted, who
 from ci360_twilio.edge.cli.given import asked, asked_number, open_ledger, tenant_of
 from ci360_twilio.edge.cli.screen import new_file, print_json, printable
 from ci360_twilio.edge.cli.serve import make_log
+from ci360_twilio.errors import NotKnown
 from ci360_twilio.flow.erase import Erasing, Person, dossier
-from ci360_twilio.ports import Erased, Store
+from ci360_twilio.ports import About, Erased, Store
 from ci360_twilio.settings import read_settings
 from ci360_twilio.stores.traces import copies_beside, ledger_files, look_through
 from ci360_twilio.wiring import ledger_path, utc_now
@@ -57,6 +58,7 @@ def _add_person(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--identity",
         metavar="KIND",
+        choices=IDENTITY_KEYS,
         help=f"name the person by an identity of CI360's ({', '.join(IDENTITY_KEYS)}) "
         "instead of a number",
     )
@@ -91,7 +93,12 @@ def _erase(options: argparse.Namespace) -> int:
     store = open_ledger()
     try:
         erasing = Erasing(store, utc_now, make_log(read_settings(), "erase"))
-        person = _find(erasing, person_asked, widely=not options.only)
+        try:
+            person = _find(erasing, person_asked, widely=not options.only)
+        except NotKnown:
+            if not options.dry_run:
+                _finish(erasing, person_asked)
+            raise
         for words in _plan(person):
             print(words)
         if options.dry_run:
@@ -99,16 +106,39 @@ def _erase(options: argparse.Namespace) -> int:
         if not confirmed("Erase all of it?", yes=options.yes):
             print("Nothing was changed.")
             return 1
+        copies = _copies(store, person.since)  # a path may hold one of the words, and is cleared
         erased = erasing.erase(person, by=who(), text=options.reason)
         print(f"Erased at {utc_now():%Y-%m-%d %H:%M:%S} UTC: {_counts(erased)}.")
         if erased.busy:
             print(f"Left: {counted(erased.busy)} being sent at this moment. Erase again.")
-        left = list(_proof(store, person))
-        for words in left:
+        for words in _proof(person, copies):
             print(printable(words))
         return 1 if erased.busy else 0
     finally:
         store.close()
+
+
+def _finish(erasing: Erasing, asked_: _Asked) -> None:
+    """Finish an erasure that failed at its end: nothing is known any more, but the files hold it.
+
+    Nothing is said where they still do afterwards: then it is another tenant's.
+    """
+    numbers = frozenset({asked_.number} if asked_.number else ())
+    identities = frozenset({asked_.identity} if asked_.identity else ())
+    person = Person(asked_.tenant_id, numbers, identities, About([], [], []))
+    if _is_held(person):
+        erasing.erase(person, by=who())
+        if not _is_held(person):
+            print(
+                "The rest of an erasure that had failed at its end is gone from the ledger's files."
+            )
+
+
+def _is_held(person: Person) -> bool:
+    """Tell whether the ledger's files hold what may be a person's."""
+    path = ledger_path(read_settings())
+    files = ledger_files(path) if path else []
+    return any(one.holds for one in look_through(files, person.words))
 
 
 def _plan(person: Person) -> Iterator[str]:
@@ -135,7 +165,7 @@ def _counts(erased: Erased) -> str:
     )
 
 
-def _proof(store: Store, person: Person) -> Iterator[str]:
+def _proof(person: Person, copies: Sequence[Path]) -> Iterator[str]:
     """Say what the ledger's files, copies and backups hold of a person who was erased just now."""
     path = ledger_path(read_settings())
     if path is None:
@@ -148,26 +178,28 @@ def _proof(store: Store, person: Person) -> Iterator[str]:
             "another tenant's, or part of something else; otherwise erase again."
         )
     else:
-        yield f"Looked through {names} byte for byte: neither number nor identity is there."
-    for looked in look_through(_copies(store, person.since), person.words):
+        yield f"Looked through {names} byte for byte: none of these numbers and identities is there."
+    holding = [one for one in look_through(copies, person.words) if one.holds is not False]
+    for looked in holding:
         if looked.holds is None:
-            yield f"Backup {looked.path}: cannot be read, or was moved; it still holds them."
-        elif looked.holds:
+            yield f"Backup {looked.path}: is gone or cannot be read; wherever it is, it holds them."
+        else:
             yield f"Backup {looked.path}: still holds them; delete it."
-    yield (
-        "Restoring one of these over this ledger erases them again. What Twilio and CI360 keep "
-        "is theirs to erase."
-    )
+    if holding:
+        yield "Restoring one of these over this ledger erases them again."
+    yield "What Twilio and CI360 keep is theirs to erase."
 
 
 def _copies(store: Store, since: datetime | None) -> list[Path]:
-    """List the backups that were made since the first of what was erased."""
+    """List the backups that were made, or restored, since the first of what is known."""
     path = ledger_path(read_settings())
     beside = copies_beside(path) if path else []
     noted = [
         Path(note.detail)
         for note in store.notes(MOST_NOTES)
-        if note.action == "backup" and note.detail and (since is None or note.at >= since)
+        if note.action in ("backup", "restore")
+        and note.detail
+        and (since is None or note.at >= since)
     ]
     return list(dict.fromkeys([*beside, *noted]))
 

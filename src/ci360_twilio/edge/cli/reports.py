@@ -76,10 +76,13 @@ def _reports(options: argparse.Namespace) -> int:
 def _owed(store: Store) -> Iterator[str]:
     now = utc_now()
     summary = store.summary(now)
-    words = f"{counted(summary.owed, 'message or text', 'messages and texts')} owe CI360 a report"
+    owe = "owes" if summary.owed == 1 else "owe"
+    words = f"{counted(summary.owed, 'message or text', 'messages and texts')} {owe} CI360 a report"
     oldest = summary.oldest_owed_at
     late = oldest is not None and oldest <= now
-    yield words + (f"; the next has been due since {oldest:%H:%M:%S} UTC." if late else ".")
+    yield words + (
+        f"; the next has been due since {oldest:%Y-%m-%d %H:%M:%S} UTC." if late else "."
+    )
     for pause in summary.pauses:
         if pause.scope == "reports":
             of = f" of tenant {pause.tenant_id}" if pause.tenant_id else ""

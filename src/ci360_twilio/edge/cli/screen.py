@@ -74,7 +74,7 @@ def _escaped(character: str) -> str:
 
 @contextmanager
 def new_file(path: Path) -> Iterator[IO[str]]:
-    """Make a file that only its owner reads.
+    """Make a file that only its owner reads; one that could not be filled is removed again.
 
     Raises:
         NotKnown: it is there already.
@@ -86,5 +86,9 @@ def new_file(path: Path) -> Iterator[IO[str]]:
         raise NotKnown(f"{path} is already there; name another file.") from None
     except OSError as exc:
         raise SettingsError(f"{path} cannot be written: {exc.strerror}.") from exc
-    with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file:
-        yield file
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file:
+            yield file
+    except BaseException:
+        path.unlink(missing_ok=True)  # half a list looks like a whole one
+        raise

@@ -79,7 +79,8 @@ def _credentials(settings: Settings, tenant: Tenant) -> Iterator[str]:
     if tenant.bearer_tokens or tenant.jwt:
         yield "Header     Authorization: Bearer, as the tenant's document has it"
     if not tenant.has_credentials and not settings.authenticated_upstream:
-        yield "Header     none: the document has no credential, so this machine only is served"
+        served = "nobody is" if settings.public_url else "this machine only is"
+        yield f"Header     none: the document has no credential, so that {served} served"
 
 
 def _events(tenant: Tenant) -> Iterator[str]:

@@ -13,8 +13,8 @@ from ci360_twilio.core.due import Work, due, sweep
 from ci360_twilio.core.entry import Entry, Status
 from ci360_twilio.core.inbound import Inbound
 from ci360_twilio.core.pace import is_paced_place
-from ci360_twilio.core.pause import Pause, Scope, is_paused_place
-from ci360_twilio.core.reasons import in_words
+from ci360_twilio.core.pause import Pause, is_paused_place
+from ci360_twilio.core.reasons import in_words, reason_words
 from ci360_twilio.core.report import Report
 from ci360_twilio.core.tenant import TenantId
 from ci360_twilio.core.wish import Wish
@@ -101,7 +101,7 @@ def _of_the_recipient(store: Store, entry: Entry) -> tuple[tuple[Inbound, ...], 
     if entry.message is None:
         return (), None
     person = person_of(entry.message.to)
-    query = InboundQuery(tenant_id=entry.tenant_id, customer=entry.message.to, limit=MOST_REPLIES)
+    query = InboundQuery(tenant_id=entry.tenant_id, customer=person, limit=MOST_REPLIES)
     replies = (one for one in store.find_inbound(query)[::-1] if one.answers == entry.key)
     groups = dict.fromkeys((EVERY_SENDER, entry.consent_group or EVERY_SENDER))
     subjects = [Subject(entry.tenant_id, person, group) for group in groups]
@@ -190,16 +190,23 @@ def _tell(of: Story) -> None:
     print(table(("WHEN (UTC)", "STEP", "DECISION", "REASON"), rows))
     if entry.history_dropped:
         print(f"({entry.history_dropped} steps in between are left out)")
-    told = [*_told(entry.reports), *(row for one in of.replies for row in _told(one.reports))]
+    told = [*_told(_reports(of))]
     if told:
         print()
         print(table(("TOLD TO CI360", "STATE", "CAME ABOUT (UTC)", "ATTEMPTS", "NOTE"), told))
 
 
+def _reports(of: Story) -> Iterator[Report]:
+    """Give the reports of an entry, and of what was answered to it."""
+    yield from of.entry.reports
+    for one in of.replies:
+        yield from one.reports
+
+
 def _told(reports: Iterable[Report]) -> Iterator[tuple[object, ...]]:
     """Give a row for each report."""
     for one in reports:
-        note = one.aside
+        note = reason_words(one.aside) if one.aside else None
         if one.told_at:
             note = f"acknowledged {one.told_at:%Y-%m-%d %H:%M:%S}"
         elif one.due_at:
@@ -236,8 +243,9 @@ def _state(of: Story) -> Iterator[str]:
         yield f"Answered at {one.heard_at:%Y-%m-%d %H:%M:%S} UTC by {one.heard.sid}: {what}{wish}."
     if of.consent is not None:
         yield from _wish(of.consent)
-    if any(one.state == "owed" for one in entry.reports) and _is_mute(of):
-        yield "CI360 is not told at present: it does not take the tenant's token."
+    mute = next((one for one in of.pauses if one.silences(entry.tenant_id)), None)
+    if mute is not None and any(one.state == "owed" for one in _reports(of)):
+        yield f"CI360 is told nothing at present: {reason_words(mute.reason)}"
 
 
 def _wish(consent: Consent) -> Iterator[str]:
@@ -250,15 +258,10 @@ def _wish(consent: Consent) -> Iterator[str]:
         yield f"The recipient is opted in{since}."
 
 
-def _is_mute(of: Story) -> bool:
-    return any(
-        one.scope is Scope.REPORTS and one.tenant_id in (None, of.entry.tenant_id)
-        for one in of.pauses
-    )
-
-
 def _carrier_words(done: str) -> str:
-    """Write ``YYMMDDhhmm`` as people do; the zone is the carrier's own."""
+    """Write ``YYMMDDhhmm`` as people do, and what else came as it is; the zone is the carrier's own."""
+    if len(done) != len("YYMMDDhhmm"):
+        return f"{done} by its own clock"
     return f"20{done[:2]}-{done[2:4]}-{done[4:6]} {done[6:8]}:{done[8:10]} by its own clock"
 
 

@@ -23,6 +23,7 @@ from ci360_twilio.wiring import utc_now
 ACCOUNT = f"AC{'0' * 31}1"
 TOKEN = "twin-token"  # noqa: S105 - opens nothing but a twin on loopback
 CI360_SECRET = "twin-secret"  # noqa: S105 - the same
+LONGEST_LATENCY = 3_600.0
 
 
 def add_twin(command: argparse.ArgumentParser) -> Callable[[argparse.Namespace], int]:
@@ -101,6 +102,8 @@ def add_twin(command: argparse.ArgumentParser) -> Callable[[argparse.Namespace],
 
 def _twin(options: argparse.Namespace) -> int:
     try:
+        if not 0 <= options.latency < LONGEST_LATENCY:
+            raise ValueError(f"latency must be from 0 to {LONGEST_LATENCY:,g} seconds")
         shares = dict(map(_share, options.fault))
         weather = {kind: shares.pop(kind) for kind in [*shares] if _is_mishap(kind)}
         faults = FaultPlan(shares, seed=options.seed)
@@ -134,7 +137,8 @@ def _twin(options: argparse.Namespace) -> int:
             if ci360 is not None:
                 running.enter_context(ci360.server)
         except OSError as exc:
-            raise SettingsError(f"The twin cannot listen on port {options.port}.") from exc
+            ports = f"port {options.port}{' and the next one' if options.ci360 else ''}"
+            raise SettingsError(f"The twin cannot listen on {ports}.") from exc
         _explain(server.url, ci360.server.url if ci360 else "", options)
         stop.wait()
     print(f"{len(twin.messages)} messages were made.")
@@ -158,7 +162,8 @@ def _ci360(options: argparse.Namespace, port: int) -> _Ci360 | None:
         published=options.publish,
         base=lambda: server.url,
     )
-    server = Ci360Server(twin, port=port + 1 if port < 65_535 else 0)
+    # where any port will do for Twilio's, any will do for CI360's
+    server = Ci360Server(twin, port=port + 1 if options.port and port < 65_535 else 0)
     return _Ci360(twin, server)
 
 
