@@ -112,8 +112,12 @@ def _ledger(value: str) -> str:
 
 
 def _public_url(value: str) -> str:
-    parts = urlsplit(value)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+    try:
+        parts = urlsplit(value)
+        whole = bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        raise _Wrong("is no address") from None
+    if parts.scheme not in ("http", "https") or not whole or parts.query or parts.fragment:
         raise _Wrong("must be an http(s) address without query, such as https://sms.example.com")
     return value.rstrip("/")
 

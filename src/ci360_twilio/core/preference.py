@@ -1,6 +1,7 @@
 """Lists of wishes: the rows of a CSV file -> evidence, whoever wrote the file.
 
-Three kinds are read: our own export (``recipient,state,since,...``), CI360's contact preferences
+Three kinds are read: our own export (``recipient,state,since,...``; a column such as ``opted_out`` may
+say yes or no instead of a state), CI360's contact preferences
 (``identity_type,identity_value,preference_type,preference_value``, perhaps with a source and a time;
 sassoftware/ci360-extensions, ``ci-360-manage-contact-preferences``), and numbers alone, which are
 opt-outs.
@@ -28,7 +29,11 @@ _STATES = ("state", "status", "consent", "wish")
 _DATES = ("since", "date", "dated_at", "timestamp", "time", "datetime", "updated", "last_updated")
 _OUT = frozenset({"out", "opt-out", "optout", "opt_out", "stop", "unsubscribed", "no", "n"})
 _IN = frozenset({"in", "opt-in", "optin", "opt_in", "start", "subscribed", "yes", "y"})
-_TRUE, _FALSE = frozenset({"true", "1"}), frozenset({"false", "0"})
+_TRUE, _FALSE = frozenset({"true", "1", "yes", "y"}), frozenset({"false", "0", "no", "n"})
+_SAYS_OUT = ("opted_out", "opt_out", "optout", "opt-out", "unsubscribed", "do_not_contact")
+"""Columns that say whether an opt-out holds."""
+_SAYS_IN = ("opted_in", "opt_in", "optin", "opt-in", "subscribed")
+"""Columns that say whether it does not."""
 _EPOCH_SECONDS = 100_000_000_000
 """Larger numbers are milliseconds."""
 _EARLIEST, _LATEST = 100_000_000, int(datetime(2100, 1, 1, tzinfo=UTC).timestamp())
@@ -73,6 +78,8 @@ class Layout(NamedTuple):
     preference: int | None = None
     """CI360's type of preference: then the state says whether it holds."""
     group: int | None = None
+    holds: Sign | None = None
+    """What the state says to hold, or not to hold; none where it names the wish itself."""
 
 
 NUMBERS = Layout(0)
@@ -95,7 +102,12 @@ def read_head(fields: Sequence[str]) -> Layout | None:
     recipient = _first(names, _RECIPIENTS)
     if recipient is None:
         return None
-    return Layout(recipient, _first(names, _STATES), date, group=names.get("group"))
+    found = Layout(recipient, _first(names, _STATES), date, group=names.get("group"))
+    for columns, sign in ((_SAYS_OUT, Sign.OUT), (_SAYS_IN, Sign.IN)):
+        column = _first(names, columns)
+        if found.state is None and column is not None:
+            return found._replace(state=column, holds=sign)
+    return found
 
 
 def guess_layout(fields: Sequence[str]) -> Layout:
@@ -130,7 +142,7 @@ def read_row(
         state = "out" if layout.state is None else fields[layout.state].strip().lower()
     except IndexError:
         return Bad.SHORT
-    sign = _sign(state, holds=layout.preference is not None)
+    sign = _sign(state, layout.holds if layout.preference is None else Sign.OUT)
     if sign is None:
         return Bad.STATE
     recipient = parse_recipient(number, region)
@@ -177,11 +189,15 @@ def read_date(text: str) -> datetime | None:
         return None
 
 
-def _sign(state: str, *, holds: bool) -> Sign | None:
-    """Read a state; of a preference it says whether the opt-out holds."""
-    if holds:
-        return Sign.OUT if state in _TRUE else Sign.IN if state in _FALSE else None
-    return Sign.OUT if state in _OUT else Sign.IN if state in _IN else None
+def _sign(state: str, holds: Sign | None) -> Sign | None:
+    """Read a state: the wish itself, or whether a wish holds."""
+    if holds is None:
+        return Sign.OUT if state in _OUT else Sign.IN if state in _IN else None
+    if state in _TRUE:
+        return holds
+    if state in _FALSE:
+        return Sign.IN if holds is Sign.OUT else Sign.OUT
+    return None
 
 
 def _first(names: Mapping[str, int], wanted: Sequence[str]) -> int | None:

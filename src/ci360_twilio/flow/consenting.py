@@ -50,6 +50,8 @@ class Imported(NamedTuple):
     bad: Counter[Bad]
     lines: tuple[tuple[int, Bad], ...]
     """The first rows that were left out, by their line."""
+    stateless: bool = False
+    """Whether the list has several columns and none that says in or out."""
 
 
 class ToReview(NamedTuple):
@@ -127,7 +129,7 @@ class Consenting:
         if changed:
             words = f"{source} of {read:,} rows"
             self._tell(tenant_id, by, "import", changed, words)
-        return Imported(read, changed, reading.bad, tuple(reading.lines))
+        return Imported(read, changed, reading.bad, tuple(reading.lines), reading.stateless)
 
     def set(
         self, subject: Subject, sign: Sign, *, by: str, text: str | None = None
@@ -225,6 +227,7 @@ class _Reading:
         self._region = region
         self._group = group
         self.bad: Counter[Bad] = Counter()
+        self.stateless = False
         self.lines: list[tuple[int, Bad]] = []
 
     def take(self, most: int) -> list[Wished | Bad]:
@@ -238,6 +241,7 @@ class _Reading:
             if self._layout is None:
                 self._layout = read_head(fields)
                 if self._layout is not None:
+                    self.stateless = self._layout.state is None and len(fields) > 1
                     continue
                 self._layout = guess_layout(fields)
             wished = read_row(self._layout, fields, self._region, self._group)

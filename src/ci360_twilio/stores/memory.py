@@ -151,7 +151,10 @@ class MemoryStore(MemoryCustomers):
             pauses = self._rows.pauses()
             owed = [report_at(one.reports) for one in self._rows.owing.values()]
             aside = sum(bool(reporting.set_aside(one)) for one in self._rows.owing.values())
-            review = sum(one.state == "review" for one in self._rows.wishes.values())
+            review = sum(
+                one.state == "review" and one.recipient is not None
+                for one in self._rows.wishes.values()
+            )
             strays = len(self._rows.strays)
         owed_at = [at for at in owed if at is not None]
         counts = Counter(entry.status for entry in entries if entry.status in UNFINISHED)

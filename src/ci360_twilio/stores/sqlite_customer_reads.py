@@ -233,6 +233,8 @@ def counts(db: sqlite3.Connection) -> dict[str, Any]:
         "oldest_owed_at": None if oldest is None else datetime.fromtimestamp(oldest / 1000, UTC),
         "aside": number("SELECT count(*) FROM entries WHERE aside IS NOT NULL")
         + number("SELECT count(*) FROM inbound WHERE aside IS NOT NULL"),
-        "review": number("SELECT count(*) FROM consents WHERE state = 'review'"),
+        "review": number(
+            "SELECT count(*) FROM consents WHERE state = 'review' AND recipient IS NOT NULL"
+        ),
         "strays": number("SELECT count(*) FROM strays"),
     }

@@ -148,7 +148,7 @@ def test_what_says_neither_in_nor_out_is_left_out(state: str) -> None:
         ("0", Sign.IN),
         ("", Bad.STATE),
         ("out", Bad.STATE),
-        ("yes", Bad.STATE),
+        ("yes", Sign.OUT),
         ("2", Bad.STATE),
     ],
 )

@@ -51,7 +51,7 @@ def look_at_tenants(
                 yield Finding(False, subject, exc.message, "Correct the tenant's document.")
                 continue
             found.append(tenant)
-            yield from _look_at_document(subject, tenant)
+            yield from _look_at_document(subject, tenant, settings)
             if not offline:
                 yield from _ask_twilio(subject, tenant, twilio, settings)
                 yield from _ask_ci360(subject, tenant, ci360)
@@ -59,18 +59,22 @@ def look_at_tenants(
     yield from _shared(found, settings)
 
 
-def _look_at_document(subject: str, tenant: Tenant) -> Iterator[Finding]:
+def _look_at_document(subject: str, tenant: Tenant, settings: Settings) -> Iterator[Finding]:
     if tenant.default_sender and parse_sender(tenant.default_sender) is None:
         advice = "Use +E.164, a short code, a name of up to 11 characters or MG..."
         yield Finding(False, subject, "its default_sender is none Twilio knows", advice)
     if not all(parse_sender(name) == name for name in tenant.sender_rates):
         advice = "Write them as in FROM: +E.164, a short code, a name or MG..."
         yield Finding(False, subject, "its sender_rates name what is no sender", advice)
-    if not tenant.has_credentials:
+    if tenant.has_credentials:
+        yield Finding(True, subject, "document is sound, and callers must present a credential")
+    elif settings.public_url and not settings.authenticated_upstream:
+        words = "has no credential for CI360 to present, so that it is answered 401"
+        advice = "Add api_keys (docs/tenants.md), or say that a gateway in front checks callers."
+        yield Finding(False, subject, words, advice)
+    else:
         words = "document is sound; CI360 need present nothing, so it is served on loopback only"
         yield Finding(True, subject, words)
-    else:
-        yield Finding(True, subject, "document is sound, and callers must present a credential")
     if tenant.ci360 is None:
         words = "names no ci360_api_url: nothing is told to CI360, and no opt-out reaches it"
         yield Finding(True, subject, words)
@@ -165,10 +169,6 @@ _ADVICE = {
 def _call_ourselves(subject: str, tenant: Tenant, settings: Settings) -> Iterator[Finding]:
     """See whether a webhook that the tenant's account has signed gets through, and no other."""
     if settings.public_url is None:
-        return
-    if not tenant.webhook_tokens:
-        words = "has no auth token, so that no webhook of Twilio's can be told from a forged one"
-        yield Finding(False, subject, words, "Add twilio_auth_token next to the API key.")
         return
     url = inbound_address(settings.public_url, tenant.id).removesuffix(OVERRIDES)
     try:

@@ -12,14 +12,14 @@ from ci360_twilio.core.consent import EVERY_SENDER, Consent, Sign, Subject
 from ci360_twilio.core.tenant import TenantId
 from ci360_twilio.edge.cli.asking import counted, who
 from ci360_twilio.edge.cli.consent_lists import (
-    check_group,
     consenting,
     export_list,
     import_list,
+    known_tenant,
     pull,
     push,
 )
-from ci360_twilio.edge.cli.given import asked_number, tenant_of
+from ci360_twilio.edge.cli.given import asked_number, region_of, tenant_of
 from ci360_twilio.edge.cli.screen import print_json, printable, table
 from ci360_twilio.errors import BeforeSending, SettingsError
 from ci360_twilio.flow.consenting import ToReview, moment_words
@@ -79,9 +79,10 @@ def _add_group(command: argparse.ArgumentParser) -> None:
 
 
 def _show(options: argparse.Namespace) -> int:
-    person = asked_number()
+    tenant_id = tenant_of(options.tenant)
+    person = asked_number(region_of(tenant_id))
     with consenting() as (_, wishes):
-        found = wishes.known(tenant_of(options.tenant), person, _groups(tenant_of(options.tenant)))
+        found = wishes.known(tenant_id, person, _groups(tenant_id))
     if options.json:
         print_json([shown(consent) for consent in found])
         return 0
@@ -158,8 +159,8 @@ def shown(consent: Consent) -> dict[str, Any]:
 
 
 def _set(options: argparse.Namespace) -> int:
-    check_group(options)
-    subject = Subject(tenant_of(options.tenant), asked_number(), options.group)
+    tenant = known_tenant(options)
+    subject = Subject(tenant.id, asked_number(tenant.default_region), options.group)
     with consenting(fresh=True) as (_, wishes):
         changed = wishes.set(subject, Sign(options.sign), by=who(), text=options.reason)
     if changed is None:

@@ -48,29 +48,30 @@ def consenting(*, fresh: bool = False) -> Iterator[tuple[Store, Consenting]]:
         store.close()
 
 
-def check_group(options: argparse.Namespace) -> None:
-    """Refuse a group that the tenant does not have: nobody would ever look there."""
-    if options.group == EVERY_SENDER:
-        return
+def known_tenant(options: argparse.Namespace) -> Tenant:
+    """Give the tenant that is named, and has the group of senders that is named, if one is.
+
+    Wishes of a tenant or group that does not exist would hold for nobody.
+    """
     tenant = make_tenants(read_settings()).get(tenant_of(options.tenant))
     groups = set(tenant.consent_groups.values())
-    if options.group not in groups:
+    if options.group not in {EVERY_SENDER, *groups}:
         known = ", ".join(sorted(groups)) or "none"
         raise SettingsError(f"The tenant has no such group of senders; it has {known}.")
+    return tenant
 
 
 def import_list(options: argparse.Namespace) -> int:
     """Carry out ``consent import``."""
-    check_group(options)
-    tenant_id = tenant_of(options.tenant)
-    region = country_named(options.region) if options.region else None
+    tenant = known_tenant(options)
+    region = country_named(options.region) if options.region else tenant.default_region
     with (
         _opened(options.file) as (text, whole),
         consenting(fresh=True) as (_, wishes),
         _bar("rows", whole) as at,
     ):
         done = wishes.import_rows(
-            tenant_id,
+            tenant.id,
             csv_rows(text),
             by=who(),
             group=options.group,
@@ -82,6 +83,8 @@ def import_list(options: argparse.Namespace) -> int:
 
 def _tell_imported(done: Imported) -> int:
     print(f"{counted(done.rows, 'row')} read, {counted(done.changed, 'consent')} changed.")
+    if done.stateless:
+        print("  No column says in or out: all were taken for opt-outs.")
     for bad, number in done.bad.most_common():
         print(f"  {number:,} left out: they {_BAD[bad]}.")
     if done.lines:

@@ -11,10 +11,10 @@ import phonenumbers
 from ci360_twilio.core.consent import person_of
 from ci360_twilio.core.message import parse_recipient, parse_sender
 from ci360_twilio.core.tenant import TenantId, parse_tenant_id
-from ci360_twilio.errors import BadTenantId, NotKnown, SettingsError
+from ci360_twilio.errors import BadTenantId, ConnectorError, NotKnown, SettingsError
 from ci360_twilio.ports import Store
 from ci360_twilio.settings import read_settings
-from ci360_twilio.wiring import ledger_path, make_store
+from ci360_twilio.wiring import ledger_path, make_store, make_tenants
 
 
 def open_ledger() -> Store:
@@ -65,6 +65,14 @@ def country_named(value: str) -> str:
     if value.upper() not in phonenumbers.SUPPORTED_REGIONS:
         raise SettingsError("A country is named by two letters, such as US or GB.")
     return value.upper()
+
+
+def region_of(tenant_id: TenantId) -> str | None:
+    """Give the country whose national numbers a tenant's people write; none where nobody knows."""
+    try:
+        return make_tenants(read_settings()).get(tenant_id).default_region
+    except ConnectorError:
+        return None
 
 
 def asked(question: str) -> str:

@@ -13,7 +13,13 @@ import msgspec
 from ci360_twilio.core.ci360 import IDENTITY_KEYS
 from ci360_twilio.core.tenant import TenantId
 from ci360_twilio.edge.cli.asking import confirmed, counted, who
-from ci360_twilio.edge.cli.given import asked, asked_number, open_ledger, tenant_of
+from ci360_twilio.edge.cli.given import (
+    asked,
+    asked_number,
+    open_ledger,
+    region_of,
+    tenant_of,
+)
 from ci360_twilio.edge.cli.screen import new_file, print_json, printable
 from ci360_twilio.edge.cli.serve import make_log
 from ci360_twilio.errors import NotKnown
@@ -81,7 +87,7 @@ def _asked(options: argparse.Namespace) -> _Asked:
     tenant_id = tenant_of(options.tenant)
     if options.identity:
         return _Asked(tenant_id, None, (options.identity, asked(f"The {options.identity}: ")))
-    return _Asked(tenant_id, asked_number(), None)
+    return _Asked(tenant_id, asked_number(region_of(tenant_id)), None)
 
 
 def _find(erasing: Erasing, who_: _Asked, *, widely: bool) -> Person:

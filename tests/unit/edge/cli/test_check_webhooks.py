@@ -154,9 +154,13 @@ def test_a_server_that_does_not_run_is_told(
 def test_an_address_whose_port_is_none_is_told(
     run: Run, home: Home, monkeypatch: pytest.MonkeyPatch, url: str
 ) -> None:
-    """Nothing is called."""
+    """Nothing is called, nor anything else looked at."""
     monkeypatch.setenv(PUBLIC, url)
-    assert found(run).startswith("FIX  The public address cannot be used. (not_an_address)")
+    done = run("check")
+    assert done.code == 1
+    assert done.out.startswith(
+        "FIX  CI360_TWILIO_PUBLIC_URL: is no address"
+    )
 
 
 def test_nothing_is_called_offline_or_without_an_address(

@@ -632,6 +632,7 @@ def test_check_looks_at_the_public_address(
     words: str,
 ) -> None:
     """What Twilio would make of it, and what it costs to have none."""
+    home.write(api_keys=["k"])
     if url:
         monkeypatch.setenv("CI360_TWILIO_PUBLIC_URL", url)
     done = run("check", "--offline")
@@ -639,6 +640,16 @@ def test_check_looks_at_the_public_address(
     assert line.startswith("ok " if good else "FIX ")
     assert words in line
     assert done.code == (0 if good else 1)
+
+
+def test_check_tells_that_a_public_server_would_turn_ci360_away(
+    run: Run, home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Unless a gateway in front checks callers, or callers have something to present."""
+    monkeypatch.setenv("CI360_TWILIO_PUBLIC_URL", "https://sms.example.com")
+    assert "so that it is answered 401" in run("check", "--offline").out
+    monkeypatch.setenv("CI360_TWILIO_AUTHENTICATED_UPSTREAM", "yes")
+    assert run("check", "--offline").code == 0
 
 
 def test_check_lists_what_is_paused(run: Run, home: Home) -> None:

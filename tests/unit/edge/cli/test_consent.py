@@ -167,14 +167,27 @@ def test_at_a_terminal_the_number_is_asked_for(run: Run, home: Home, terminal: T
     assert "Nothing was given" in done.err
 
 
-def test_tenants_need_not_be_set_up_for_a_single_wish(
+def test_a_wish_is_one_of_a_tenant_that_there_is(
     run: Run, home: Home, pipe: Type, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It must be quick; what a document says of groups is shown where there is one."""
-    (home.tenants / f"{TENANT}.json").unlink()
+    """A mistyped one would hold for nobody; what is known can be shown without a document."""
     wish(run, pipe, "out")
+    pipe(TO)
+    done = run("consent", "set", "out", "--tenant", "mistyped")
+    assert (done.code, done.err) == (1, "ci360-twilio: There is no such tenant.\n")
+    (home.tenants / f"{TENANT}.json").unlink()
     assert states(run, pipe) == {None: "out"}
     monkeypatch.delenv("CI360_TWILIO_TENANTS")
+    assert states(run, pipe) == {None: "out"}
+
+
+def test_national_numbers_are_those_of_the_tenants_country(
+    run: Run, home: Home, pipe: Type
+) -> None:
+    """Else ten digits would be a number of another country's."""
+    home.write(default_region="US")
+    pipe("(201) 555-0142")
+    assert run("consent", "set", "out", "--tenant", TENANT).code == 0
     assert states(run, pipe) == {None: "out"}
 
 

@@ -253,9 +253,10 @@ def test_a_list_of_all_wishes_is_written(run: Run, known: None) -> None:
     assert exported(run, tenant="second") == []
 
 
-def test_an_export_can_be_taken_elsewhere(run: Run, known: None, file: Path) -> None:
+def test_an_export_can_be_taken_elsewhere(run: Run, home: Home, known: None, file: Path) -> None:
     """Twice, and nothing changes the second time; what is to be read is no wish yet."""
     run("consent", "export", *OF, "--state", "out", "--to", file)
+    home.write("second")
     for changed in (1, 0):
         done = run("consent", "import", file, "--tenant", "second")
         assert done.out.startswith(f"1 row read, {changed} consent")
@@ -305,3 +306,23 @@ def test_no_cell_is_a_formula(run: Run, home: Home, pipe: Type) -> None:
     run("consent", "set", "out", *OF, "--group=-1")
     [row] = exported(run)
     assert (row[0], row[4]) == (ONE, "'-1")
+
+
+def test_a_column_may_say_yes_or_no_to_an_opt_out(run: Run, home: Home, file: Path) -> None:
+    """Or to an opt-in."""
+    file.write_text(f"phone,opted_out\n{ONE},true\n{TWO},false\n{THREE},perhaps")
+    assert run("consent", "import", file, *OF).code == 1
+    assert wishes(run) == {ONE: "out"}
+    file.write_text(f"phone,subscribed\n{TWO},no")
+    assert run("consent", "import", file, *OF).code == 0
+    assert wishes(run) == {ONE: "out", TWO: "out"}
+
+
+def test_a_list_that_says_neither_is_told_to_be_one_of_opt_outs(
+    run: Run, home: Home, file: Path
+) -> None:
+    """One of numbers alone is what it seems."""
+    file.write_text(f"phone,name\n{ONE},Anna")
+    assert "No column says in or out" in run("consent", "import", file, *OF).out
+    file.write_text(f"phone\n{TWO}")
+    assert "No column" not in run("consent", "import", file, *OF).out
