@@ -38,12 +38,12 @@ serve: $(USE) ## Answer CI360 over HTTP and send what it asks for
 	@$(MAIN) serve $(ARGS)
 
 check: lint types ## The everyday loop: lint, types, unit and conformance tests
-	$(RUN) -m pytest tests/unit tests/conformance -n auto
+	$(RUN) -m pytest tests/unit tests/conformance -n 4
 
 test: lint types ## Everything: lint, types, all tests; says what was left out and why
 	@rm -f build/tests.xml
 	@status=0; \
-	$(RUN) -m pytest tests -n 2 -rs --junitxml=build/tests.xml || status=$$?; \
+	$(RUN) -m pytest tests -n 4 -rs --junitxml=build/tests.xml || status=$$?; \
 	test "$${CI:-false}" = false || $(RUN) -c "$$LEFT_OUT" || status=1; \
 	exit $$status
 

@@ -13,7 +13,7 @@ certain that it came after it; wherever that is unclear, the *out* stands.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import NamedTuple
@@ -134,6 +134,8 @@ class Consent(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     @property
     def standing(self) -> tuple[Evidence, ...]:
         """What speaks against messages and is not overruled."""
+        if not self.favour:
+            return self.against
         return tuple(one for one in self.against if not self._is_overruled(one))
 
     @property
@@ -144,10 +146,10 @@ class Consent(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     @property
     def state(self) -> str:
         """In a word: ``out``, ``review`` (blocked until a person has read a text), or ``in``."""
-        signs = {one.sign for one in self.standing}
-        if Sign.OUT in signs:
+        standing = self.standing
+        if any(one.sign is Sign.OUT for one in standing):
             return "out"
-        return "review" if signs else "in"
+        return "review" if standing else "in"
 
     @property
     def since(self) -> datetime | None:
@@ -161,6 +163,8 @@ class Consent(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
 
         An *in* that is certainly no later than all that stands cannot.
         """
+        if not self.favour:
+            return ()
         standing = self.standing
         in_doubt = [
             one for one in self.favour if any(one.latest > against.earliest for against in standing)
@@ -185,32 +189,27 @@ def attest(
     Returns:
         The consent as it is afterwards, not sealed; ``None`` where that changes nothing.
     """
-    known = consent or Consent(
-        tenant_id=subject.tenant_id, group=subject.group, recipient=subject.recipient
-    )
-    before = next((one for one in (*known.against, *known.favour) if _is_same(one, evidence)), None)
+    if consent is None:
+        return _begun(subject, evidence, now)
+    known = consent
+    before = _of_same_text(known, evidence)
     act = evidence.sign.value
     if before is not None:
         if before.dated_at is not None or evidence.dated_at is None:
             return None
         act = "dated"
         evidence = msgspec.structs.replace(before, dated_at=evidence.dated_at)
-    elif _was_heard(known, evidence) or _says_nothing_new(
-        known, evidence, is_first=consent is None
-    ):
+    elif _was_heard(known, evidence) or _says_nothing_new(known, evidence):
         return None
-    against = tuple(one for one in known.against if one is not before)
-    favour = tuple(one for one in known.favour if one is not before)
+    side = known.favour if evidence.sign is Sign.IN else known.against
+    several = (*(one for one in side if one is not before), evidence) if side else (evidence,)
+    recipient = known.recipient or subject.recipient or None
     if evidence.sign is Sign.IN:
-        favour = (*favour, evidence)
+        kept = _kept_in_favour(several)
+        changed = msgspec.structs.replace(known, recipient=recipient, favour=kept)
     else:
-        against = (*against, evidence)
-    changed = msgspec.structs.replace(
-        known,
-        recipient=known.recipient or (subject.recipient or None),
-        against=_kept_against(against),
-        favour=_kept_in_favour(favour),
-    )
+        kept = _kept_against(several)
+        changed = msgspec.structs.replace(known, recipient=recipient, against=kept)
     return _noted(changed, act, evidence, now)
 
 
@@ -252,30 +251,58 @@ def confirm(consent: Consent, sid: str, now: datetime, by: str) -> Consent | Non
     return _noted(changed, "out", sure, now)
 
 
+def _begun(subject: Subject, evidence: Evidence, now: datetime) -> Consent | None:
+    """Give the consent of somebody of whom nothing was known.
+
+    Lists say of many that they may be written to: that means nothing where nothing else is known.
+    """
+    tenant_id, recipient, group = subject
+    is_in = evidence.sign is Sign.IN
+    if is_in and evidence.sid is None:
+        return None
+    return Consent(
+        tenant_id=tenant_id,
+        group=group,
+        recipient=recipient or None,
+        against=() if is_in else (evidence,),
+        favour=(evidence,) if is_in else (),
+        history=(_line(evidence.sign.value, evidence, now, blocked=not is_in),),
+    )
+
+
+def _line(act: str, evidence: Evidence, now: datetime, *, blocked: bool) -> Line:
+    return Line(
+        at=now,
+        act=act,
+        source=evidence.source,
+        blocked=blocked,
+        dated_at=evidence.dated_at,
+        sid=evidence.sid,
+        by=evidence.by,
+    )
+
+
 def _noted(consent: Consent, act: str, evidence: Evidence, now: datetime) -> Consent:
     """Write a line of what was done, and when to ask for the dates that are needed now.
 
     In a history that has grown very long only lines are written that change the state.
     """
     ask_at = now if consent.undated else None
-    changed = msgspec.structs.replace(consent, ask_at=ask_at, asked=0)
-    was_blocked = consent.history[-1].blocked if consent.history else False
-    if len(consent.history) >= LONGEST and consent.blocked is was_blocked:
-        return changed
-    line = Line(
-        at=now,
-        act=act,
-        source=evidence.source,
-        blocked=consent.blocked,
-        dated_at=evidence.dated_at,
-        sid=evidence.sid,
-        by=evidence.by,
-    )
-    return msgspec.structs.replace(changed, history=(*consent.history, line))
+    blocked, history = consent.blocked, consent.history
+    if len(history) < LONGEST or history[-1].blocked is not blocked:
+        history = (*history, _line(act, evidence, now, blocked=blocked))
+    return msgspec.structs.replace(consent, ask_at=ask_at, asked=0, history=history)
 
 
 def _is_same(one: Evidence, other: Evidence) -> bool:
-    return one.sid is not None and one.sid == other.sid and one.sign is other.sign
+    return one.sid == other.sid and one.sign is other.sign
+
+
+def _of_same_text(consent: Consent, evidence: Evidence) -> Evidence | None:
+    if evidence.sid is None:
+        return None
+    every = (*consent.against, *consent.favour)
+    return next((one for one in every if _is_same(one, evidence)), None)
 
 
 def _was_heard(consent: Consent, evidence: Evidence) -> bool:
@@ -283,17 +310,14 @@ def _was_heard(consent: Consent, evidence: Evidence) -> bool:
     return evidence.sid is not None and any((one.sid, one.act) == said for one in consent.history)
 
 
-def _says_nothing_new(consent: Consent, evidence: Evidence, *, is_first: bool) -> bool:
-    """Tell whether what there is says as much already; a text of the customer's is always kept.
-
-    Lists say of many that they may be written to: that means nothing where nothing else is known.
-    """
+def _says_nothing_new(consent: Consent, evidence: Evidence) -> bool:
+    """Tell whether what there is says as much already; a text of the customer's is always kept."""
     if evidence.sid is not None:
         return False
     if evidence.sign is Sign.IN:
         undated = evidence.dated_at is None
         known = (one.earliest >= evidence.earliest for one in consent.favour)
-        return is_first or undated or any(known)
+        return undated or any(known)
     return any(_outweighs(one, evidence) for one in consent.against)
 
 
@@ -307,7 +331,7 @@ def _outweighs(one: Evidence, other: Evidence) -> bool:
     return one.sign is Sign.OUT and sure >= other.latest
 
 
-def _kept_against(evidence: Iterable[Evidence]) -> tuple[Evidence, ...]:
+def _kept_against(evidence: tuple[Evidence, ...]) -> tuple[Evidence, ...]:
     """Leave out what other evidence makes needless.
 
     Only what is surely later does: two texts without dates may turn out to be in either order. Where
@@ -320,15 +344,17 @@ def _kept_against(evidence: Iterable[Evidence]) -> tuple[Evidence, ...]:
     return (msgspec.structs.replace(last, sign=Sign.OUT, dated_at=last.latest),)
 
 
-def _kept_in_favour(evidence: Iterable[Evidence]) -> tuple[Evidence, ...]:
+def _kept_in_favour(evidence: tuple[Evidence, ...]) -> tuple[Evidence, ...]:
     """Leave out what is surely earlier than other evidence; too many, and the first heard of go."""
     return _undominated(evidence, lambda one, other: one.earliest >= other.latest)[-MOST:]
 
 
 def _undominated(
-    evidence: Iterable[Evidence], outdoes: Callable[[Evidence, Evidence], bool]
+    evidence: tuple[Evidence, ...], outdoes: Callable[[Evidence, Evidence], bool]
 ) -> tuple[Evidence, ...]:
     """Leave out what another piece outdoes; of two that outdo each other, the first one stays."""
+    if len(evidence) == 1:
+        return evidence
     kept: list[Evidence] = []
     for new in evidence:
         if not any(outdoes(one, new) for one in kept):

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import NamedTuple
@@ -156,8 +157,9 @@ def _dated(layout: Layout, fields: Sequence[str], sign: Sign) -> datetime | None
         return None
     text = fields[layout.date].strip()
     moment = read_date(text)
-    is_day = moment is not None and _DAY.fullmatch(text)
-    return moment + _TO_ITS_END if moment and is_day and sign is Sign.OUT else moment
+    if moment is None or sign is Sign.IN or not _DAY.fullmatch(text):
+        return moment
+    return moment + _TO_ITS_END
 
 
 def preference_row(consent: Consent) -> tuple[str, ...] | None:
@@ -175,10 +177,10 @@ def preference_row(consent: Consent) -> tuple[str, ...] | None:
 def read_date(text: str) -> datetime | None:
     """Read a date: ISO 8601, or seconds or milliseconds since 1970; without a zone it is in UTC."""
     text = text.strip()
-    try:
-        number = float(text)
-    except ValueError:
-        number = 0.0
+    number = 0.0
+    if text[4:5] != "-":  # most dates are ISO 8601 with hyphens
+        with suppress(ValueError):
+            number = float(text)
     try:
         if number >= _EARLIEST:
             seconds = number / 1000 if number > _EPOCH_SECONDS else number

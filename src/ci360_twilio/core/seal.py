@@ -44,20 +44,16 @@ def sealed(consent: Consent, before: Consent | None, subject: bytes, key: bytes)
         subject: the hash that it is kept under.
         key: of the seals.
     """
-    if before is not None and not is_intact(before, subject, key):
-        return msgspec.structs.replace(_with_lines(consent, subject, key), seal=BROKEN)
-    fresh = _with_lines(consent, subject, key)
-    return msgspec.structs.replace(fresh, seal=_whole(fresh, subject, key))
-
-
-def _with_lines(consent: Consent, subject: bytes, key: bytes) -> Consent:
-    last, lines = b"", list[Line]()
+    history, last = list[Line](), b""
     for line in consent.history:
         if not line.seal:
             line = msgspec.structs.replace(line, seal=_seal(last, subject, line, key))
-        lines.append(line)
+        history.append(line)
         last = line.seal.encode()
-    return msgspec.structs.replace(consent, history=tuple(lines))
+    whole = BROKEN
+    if before is None or is_intact(before, subject, key):
+        whole = _whole(consent, last, subject, key)
+    return msgspec.structs.replace(consent, history=tuple(history), seal=whole)
 
 
 def is_intact(consent: Consent, subject: bytes, key: bytes) -> bool:
@@ -68,24 +64,19 @@ def is_intact(consent: Consent, subject: bytes, key: bytes) -> bool:
         if line.seal != _seal(last, subject, bare, key):
             return False
         last = line.seal.encode()
-    return consent.seal == _whole(consent, subject, key)
+    return consent.seal == _whole(consent, last, subject, key)
 
 
 def _seal(last: bytes, subject: bytes, line: Line, key: bytes) -> str:
-    return _mac(b"line", last, subject, _encode(line), key=key)
+    return _mac(b"line", last, subject + _encode(line), key)
 
 
-def _whole(consent: Consent, subject: bytes, key: bytes) -> str:
-    last = consent.history[-1].seal.encode() if consent.history else b""
-    number = str(len(consent.history)).encode()
-    evidence = _encode((consent.against, consent.favour))
-    return _mac(b"whole", last, subject, number, evidence, key=key)
+def _whole(consent: Consent, last: bytes, subject: bytes, key: bytes) -> str:
+    evidence = _encode((len(consent.history), consent.against, consent.favour))
+    return _mac(b"whole", last, subject + evidence, key)
 
 
-def _mac(*parts: bytes, key: bytes) -> str:
-    """Hash parts, each with its length in front, so that no two lists of parts look alike."""
-    mac = hashlib.blake2b(key=key[:64], digest_size=SIZE)
-    for part in parts:
-        mac.update(len(part).to_bytes(4, "big"))
-        mac.update(part)
-    return mac.hexdigest()
+def _mac(kind: bytes, last: bytes, rest: bytes, key: bytes) -> str:
+    """Hash what is sealed; the seal before it has its length in front, so that nothing looks alike."""
+    framed = bytes((len(last),)) + last + rest
+    return hashlib.blake2b(framed, key=key[:64], digest_size=SIZE, person=kind).hexdigest()

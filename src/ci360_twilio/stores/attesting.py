@@ -71,9 +71,9 @@ def attested(tx: Wishes, subject: Subject, evidence: Evidence, now: datetime) ->
     after = attest(before, subject, evidence, now)
     if after is None:
         return None
-    tx.keep_consent(subject, after)
+    kept = tx.keep_consent(subject, after)
     _tell_turn(tx, before, after, now)
-    return tx.consent(subject)
+    return kept
 
 
 def dated(tx: Wishes, subject: Subject, evidence: Evidence, now: datetime) -> Consent | None:
@@ -98,9 +98,9 @@ def judged(
     after = (confirm if is_out else dismiss)(before, sid, now, by)
     if after is None:
         return None
-    tx.keep_consent(subject, after)
+    kept = tx.keep_consent(subject, after)
     _tell_turn(tx, before, after, now)
-    return tx.consent(subject)
+    return kept
 
 
 def opted_out_at_twilio(tx: Wishes, before: Entry, after: Entry, fact: Fact) -> Entry:
@@ -148,8 +148,8 @@ def _heard(tx: Wishes, hearing: Hearing, now: datetime) -> Received:
 def _tell_turn(tx: Wishes, before: Consent | None, after: Consent, now: datetime) -> None:
     """Have the inbound message that turned a consent tell CI360 so."""
     outcome = _turn(before, after)
-    if outcome is None:
-        return
+    if outcome is None or not any(one.sid for one in (*after.against, *after.favour)):
+        return  # nothing that came by itself speaks in it
     decisive = _decisive(before, after, outcome)
     inbound = tx.inbound(inbound_key(after.tenant_id, decisive.sid)) if decisive.sid else None
     if inbound is not None:

@@ -48,11 +48,12 @@ class MemoryWishes:
         """Read a consent."""
         return self.wishes.get(subject_hash(subject, self.hash_key))
 
-    def keep_consent(self, subject: Subject, consent: Consent) -> None:
+    def keep_consent(self, subject: Subject, consent: Consent) -> Consent:
         """Seal and write a consent."""
         hashed = subject_hash(subject, self.hash_key)
         before = self.wishes.get(hashed)
         self.wishes[hashed] = sealed(consent, before, hashed, self.hash_key)
+        return self.wishes[hashed]
 
     def forget_number(self, tenant_id: TenantId, person: str) -> int:
         """Take a person's number from all consents to a tenant."""

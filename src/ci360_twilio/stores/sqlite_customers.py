@@ -112,7 +112,8 @@ class SqliteCustomers:
         """Add evidence, in one commit."""
         with self._file.writing() as db:
             rows = self._rows(db)
-            return [attesting.attested(rows, subject, one, now) for subject, one in changes]
+            with rows.gathering(subject for subject, _ in changes):
+                return [attesting.attested(rows, subject, one, now) for subject, one in changes]
 
     def date_many(
         self, changes: Sequence[tuple[Subject, Evidence]], *, now: datetime

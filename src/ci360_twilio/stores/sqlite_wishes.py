@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
@@ -26,6 +27,11 @@ _ADD_INBOUND = (
     "INSERT INTO inbound (tenant, sid, customer, heard_at, purge_at, report_at, aside, data)"
     " VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 )
+_KEEP_CONSENT = (
+    "UPDATE consents SET tenant = ?, state = ?, recipient = ?, ask_at = ?, data = ? WHERE id = ?"
+)
+_AT_ONCE = 500
+"""Consents that one statement reads."""
 _ADD_CONSENT = (
     "INSERT INTO consents (subject, tenant, state, recipient, ask_at, data)"
     " VALUES (?, ?, ?, ?, ?, ?)"
@@ -58,6 +64,8 @@ class SqliteWishes:
         self._letters: dict[Key, int] = {}
         """The row of each inbound message that was read or written."""
         self._any_consents: bool | None = None
+        self._gathered: dict[Subject, bytes] | None = None
+        """Consents that are written later, by their hashes."""
 
     def has_consents(self) -> bool:
         """Tell whether there is any consent; asked once."""
@@ -75,20 +83,49 @@ class SqliteWishes:
             self._consents[subject] = known
         return self._consents[subject][1]
 
-    def keep_consent(self, subject: Subject, consent: Consent) -> None:
+    def keep_consent(self, subject: Subject, consent: Consent) -> Consent:
         """Seal and write a consent."""
         self.consent(subject)
         row, before = self._consents[subject]
         hashed = subject_hash(subject, self._hash_key)
         consent = sealed(consent, before, hashed, self._hash_key)
-        values = consent_row(consent)
-        if row is None:
-            row = self._write(_ADD_CONSENT, (hashed, *values)).lastrowid
-        else:
-            sql = "UPDATE consents SET tenant = ?, state = ?, recipient = ?, ask_at = ?, data = ?"
-            self._write(f"{sql} WHERE id = ?", (*values, row))
-        self._consents[subject] = row, consent
         self._any_consents = True
+        if self._gathered is not None:
+            self._gathered[subject] = hashed
+        elif row is None:
+            row = self._write(_ADD_CONSENT, (hashed, *consent_row(consent))).lastrowid
+        else:
+            self._write(_KEEP_CONSENT, (*consent_row(consent), row))
+        self._consents[subject] = row, consent
+        return consent
+
+    @contextmanager
+    def gathering(self, subjects: Iterable[Subject]) -> Iterator[None]:
+        """Read many consents in few statements, and write what becomes of them in few at the end."""
+        self._read_many(subjects)
+        self._gathered = {}
+        yield
+        changed, self._gathered = self._gathered, None
+        fresh, kept = [], []
+        for subject, hashed in changed.items():
+            row, consent = self._consents.pop(subject)  # a new row's number is not known
+            if consent is not None and row is None:
+                fresh.append((hashed, *consent_row(consent)))
+            elif consent is not None:
+                kept.append((*consent_row(consent), row))
+        self._db.executemany(_ADD_CONSENT, fresh)
+        self._db.executemany(_KEEP_CONSENT, kept)
+
+    def _read_many(self, subjects: Iterable[Subject]) -> None:
+        by_hash = {subject_hash(one, self._hash_key): one for one in subjects}
+        self._consents |= dict.fromkeys(by_hash.values(), (None, None))
+        ordered = sorted(by_hash)  # as in the index
+        for start in range(0, len(ordered), _AT_ONCE):
+            some = ordered[start : start + _AT_ONCE]
+            marks = ", ".join("?" * len(some))
+            sql = f"SELECT subject, id, data FROM consents WHERE subject IN ({marks})"  # noqa: S608
+            for hashed, row, data in self._db.execute(sql, some):
+                self._consents[by_hash[hashed]] = row, decode_consent(data)
 
     def inbound(self, key: Key) -> Inbound | None:
         """Read an inbound message."""

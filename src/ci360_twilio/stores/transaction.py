@@ -111,8 +111,8 @@ class Wishes(Protocol):
         """Read a consent."""
         ...
 
-    def keep_consent(self, subject: Subject, consent: Consent) -> None:
-        """Seal and write a consent, new or over what stands there."""
+    def keep_consent(self, subject: Subject, consent: Consent) -> Consent:
+        """Seal and write a consent, new or over what stands there; gives it as it is sealed."""
         ...
 
     def inbound(self, key: Key) -> Inbound | None:

@@ -158,9 +158,7 @@ def test_an_address_whose_port_is_none_is_told(
     monkeypatch.setenv(PUBLIC, url)
     done = run("check")
     assert done.code == 1
-    assert done.out.startswith(
-        "FIX  CI360_TWILIO_PUBLIC_URL: is no address"
-    )
+    assert done.out.startswith("FIX  CI360_TWILIO_PUBLIC_URL: is no address")
 
 
 def test_nothing_is_called_offline_or_without_an_address(
