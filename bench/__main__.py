@@ -14,24 +14,28 @@ from pathlib import Path
 import msgspec
 
 from bench.accept import bench_accept
-from bench.callbacks import bench_callbacks
 from bench.chaos import bench_chaos
 from bench.child import BenchFailed
 from bench.cold import bench_cold
+from bench.consent import bench_consent
 from bench.curve import Curve, curve_table
 from bench.figure import Figure, table
 from bench.ledger import bench_ledger
 from bench.machine import Machine, this_machine
 from bench.plan import Plan, quick_plan
+from bench.reports import bench_reports
 from bench.send import bench_send
+from bench.webhooks import bench_webhooks
 
 Taken = list[Figure | Curve]
 Bench = Callable[[Path, Plan], Sequence[Figure | Curve]]
 
 BENCHES: dict[str, Bench] = {
     "accept": bench_accept,
-    "callbacks": bench_callbacks,
+    "webhooks": bench_webhooks,
     "send": bench_send,
+    "reports": bench_reports,
+    "consent": bench_consent,
     "cold": bench_cold,
     "ledger": bench_ledger,
     "chaos": bench_chaos,

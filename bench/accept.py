@@ -130,12 +130,12 @@ def _while_sending(folder: Path, plan: Plan) -> list[Figure]:
     with product.server() as server:
         backlog = accepted(server, count=plan.send_messages)
     with stub, product.server(worker=True) as server:
-        _wait_until_sending(port, server)
-        start = _sent(port)
+        wait_until_sending(port, server)
+        start = sent_at(port)
         closed = accepted(server, seconds=plan.accept_seconds)
-        middle = _sent(port)
+        middle = sent_at(port)
         paced = accepted(server, seconds=plan.accept_seconds, rate=plan.paced_rate)
-        end = _sent(port)
+        end = sent_at(port)
     left = backlog.requests + closed.requests + paced.requests - end
     print(f"  messages still to be sent when the paced round ended: {left:,}", file=sys.stderr)
     pace = f"{plan.paced_rate:,.0f}/s"
@@ -152,14 +152,15 @@ def _single(name: str, unit: str, value: float, goal: str = "") -> Figure:
     return Figure(name=name, unit=unit, product=(value,), goal=goal)
 
 
-def _sent(stub_port: int) -> int:
+def sent_at(stub_port: int) -> int:
+    """Ask the stub for how many messages it was asked."""
     return msgspec.json.decode(get(stub_port, "/count"), type=Count).count
 
 
-def _wait_until_sending(stub_port: int, server: Child) -> None:
+def wait_until_sending(stub_port: int, server: Child) -> None:
     """Wait until the worker, which starts beside the server, has sent something."""
     until = time.monotonic() + READY_SECONDS
-    while not _sent(stub_port):
+    while not sent_at(stub_port):
         server.check_running()
         if time.monotonic() > until:
             raise server.failed("has a worker that sends nothing")

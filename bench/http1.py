@@ -21,7 +21,10 @@ def response(status: bytes, body: bytes, headers: bytes = b"") -> bytes:
 
 
 class Connection(asyncio.Protocol):
-    """One connection; requests come one after another and are answered ``delay`` seconds later."""
+    """One connection; requests come one after another and are answered ``delay`` seconds later.
+
+    Those that only ask (``GET``) are answered at once, and ``answered`` does not hear of them.
+    """
 
     def __init__(self, answer: Answer, delay: float, answered: Callable[[], None]) -> None:
         self._answer = answer
@@ -42,15 +45,17 @@ class Connection(asyncio.Protocol):
             head, _, body = request.partition(_END)
             line = head[: head.find(b"\r\n")]
             whole = self._answer(line, body)
-            if self._delay and not line.startswith(b"GET"):
-                self._loop.call_later(self._delay, self._write, whole)
+            is_question = line.startswith(b"GET")
+            if self._delay and not is_question:
+                self._loop.call_later(self._delay, self._write, whole, is_question)
             else:
-                self._write(whole)
+                self._write(whole, is_question)
 
-    def _write(self, whole: bytes) -> None:
+    def _write(self, whole: bytes, is_question: bool) -> None:
         if not self._transport.is_closing():
             self._transport.write(whole)
-            self._answered()
+            if not is_question:
+                self._answered()
 
 
 def request_size(data: bytes) -> int | None:

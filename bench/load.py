@@ -33,10 +33,14 @@ _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 
 
 class LoadResult(msgspec.Struct, frozen=True, kw_only=True):
-    """What one run gave; ``broken`` counts requests that never got a whole answer."""
+    """What one run gave; ``broken`` counts requests that never got a whole answer.
+
+    ``ended`` is when the last answer came, in seconds of the machine's monotonic clock.
+    """
 
     requests: int
     seconds: float
+    ended: float
     per_second: float
     statuses: dict[str, int]
     broken: int
@@ -139,6 +143,7 @@ class Run:
         return LoadResult(
             requests=answered,
             seconds=seconds,
+            ended=self.ended,
             per_second=answered / seconds,
             statuses={str(status): count for status, count in self.statuses.items()},
             broken=self.broken,

@@ -14,6 +14,9 @@ from pathlib import Path
 from bench.child import Child, free_port, own_environment
 from bench.event import ACCOUNT, API_KEY, AUTH_TOKEN, MESSAGES_PATH, SENDER, TENANT
 
+HASH_KEY = "bench-hash-key-of-no-worth"
+CI360_SECRET = "bench-client-secret-of-no-worth"
+
 
 def command() -> list[str]:
     """Return the product's command."""
@@ -37,12 +40,35 @@ def tenant_document(stub_port: int) -> dict[str, object]:
 class Installation:
     """One tenant and one ledger of its own in a folder of its own."""
 
-    def __init__(self, folder: Path, stub_port: int, *, public_url: str = "") -> None:
+    def __init__(
+        self,
+        folder: Path,
+        stub_port: int,
+        *,
+        public_url: str = "",
+        ci360_port: int | None = None,
+        **members: object,
+    ) -> None:
+        """Make it.
+
+        Args:
+            folder: made here.
+            stub_port: where its Twilio is.
+            public_url: where Twilio would reach it.
+            ci360_port: where its CI360 is, if it has one.
+            members: further members of the tenant's document.
+        """
         tenants = folder / "tenants"
         tenants.mkdir(parents=True)
         self.folder = folder
         self.ledger = folder / "ledger.db"
-        document = {**tenant_document(stub_port), "api_keys": [API_KEY]}
+        document = {**tenant_document(stub_port), "api_keys": [API_KEY], **members}
+        hosts = {}
+        if ci360_port is not None:
+            host = f"127.0.0.1:{ci360_port}"
+            document["ci360_api_url"] = f"http://{host}/marketingGateway/events"
+            document["ci360_client_secret"] = CI360_SECRET
+            hosts = {"CI360_TWILIO_CI360_HOSTS": host, "CI360_TWILIO_BULK_HOSTS": host}
         file = tenants / f"{TENANT}.json"
         file.touch(0o600)
         file.write_text(json.dumps(document))
@@ -51,8 +77,10 @@ class Installation:
             "CI360_TWILIO_LEDGER": f"sqlite:///{self.ledger}",
             "CI360_TWILIO_TWILIO_HOSTS": f"127.0.0.1:{stub_port}",
             "CI360_TWILIO_CONNECTIONS": "100",
+            "CI360_TWILIO_HASH_KEY": HASH_KEY,
             "CI360_TWILIO_PUBLIC_URL": public_url,
             "TMPDIR": str(folder),
+            **hosts,
         }
 
     def server(self, *, worker: bool = False) -> Child:

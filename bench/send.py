@@ -87,7 +87,7 @@ def _worker_round(folder: Path, latency: float, plan: Plan) -> Sent:
     with product.server() as server:
         _preload(server, plan.send_messages)
     with stub, product.worker() as worker:
-        seen = _wait_until_sent(port, plan.send_messages, worker)
+        seen = wait_until_all(port, plan.send_messages, worker)
         spent = cpu_seconds_of(worker.pid)
     return Sent(per_second=rate(seen), cpu_us=spent / seen.count * 1e6)
 
@@ -102,19 +102,19 @@ def _preload(server: Child, count: int) -> None:
         )
 
 
-def _wait_until_sent(stub_port: int, count: int, worker: Child) -> Count:
-    """Wait for the last message; one more than were accepted is a failure, not a figure."""
+def wait_until_all(stub_port: int, count: int, worker: Child) -> Count:
+    """Wait for the last request; one more than there should be is a failure, not a figure."""
     until, moved, before = time.monotonic() + _LONGEST_SECONDS, time.monotonic(), 0
     while (seen := _seen(stub_port)).answered < count:
         worker.check_running()
         now = time.monotonic()
         moved, before = (now, seen.count) if seen.count > before else (moved, before)
         if now > until or now - moved > _STALL_SECONDS:
-            raise worker.failed(f"sent {seen.count} of {count} messages and no more")
+            raise worker.failed(f"sent {seen.count} of {count} and no more")
         time.sleep(0.05)
     time.sleep(0.5)
     if (total := _seen(stub_port).count) != count:
-        raise worker.failed(f"sent {total} messages for {count} events")
+        raise worker.failed(f"sent {total} where {count} were to be sent")
     return seen
 
 

@@ -6,6 +6,7 @@ last answer left, in seconds of the machine's monotonic clock.
 
 import argparse
 import json
+import re
 import secrets
 import time
 from email.utils import formatdate
@@ -15,6 +16,7 @@ import msgspec
 
 from bench.http1 import response, serve
 
+_MESSAGE = re.compile(rb"/2010-04-01/Accounts/(\w+)/Messages/(\w+)\.json")
 _NOT_FOUND = response(b"404 Not Found", b'{"code":20404,"message":"not found","status":404}')
 
 
@@ -40,13 +42,15 @@ class Stub:
             return self._created(path, body)
         if path == b"/count":
             return response(b"200 OK", msgspec.json.encode(self._seen))
+        if asked := _MESSAGE.fullmatch(path):
+            account, sid = (part.decode() for part in asked.groups())
+            return response(b"200 OK", message_body(account, {}, sid, "received"))
         return _NOT_FOUND
 
     def answered(self) -> None:
-        """Note that an answer leaves; those to questions come after the last message anyway."""
-        if self._seen.answered < self._seen.count:
-            self._seen.answered += 1
-            self._seen.last = time.monotonic()
+        """Note that an answer leaves."""
+        self._seen.answered += 1
+        self._seen.last = time.monotonic()
 
     def _created(self, path: bytes, body: bytes) -> bytes:
         if not self._seen.count:
@@ -57,8 +61,10 @@ class Stub:
         return response(b"201 Created", message, b"twilio-concurrent-requests: 1\r\n")
 
 
-def message_body(account: str, form: dict[str, list[str]], sid: str) -> bytes:
-    """Render the resource that Twilio answers with: a message just queued."""
+def message_body(
+    account: str, form: dict[str, list[str]], sid: str, status: str = "queued"
+) -> bytes:
+    """Render the resource that Twilio answers with: a message that was made just now."""
     uri = f"/2010-04-01/Accounts/{account}/Messages/{sid}"
     now = formatdate(usegmt=False)
     fields: dict[str, object] = {
@@ -78,7 +84,7 @@ def message_body(account: str, form: dict[str, list[str]], sid: str) -> bytes:
         "num_segments": "1",
         "price": None,
         "price_unit": "USD",
-        "status": "queued",
+        "status": status,
         "subresource_uris": {"media": f"{uri}/Media.json"},
         "to": form.get("To", [None])[0],
         "uri": f"{uri}.json",

@@ -1,4 +1,4 @@
-"""Status callbacks as Twilio posts them, for messages that are in a ledger."""
+"""Webhooks as Twilio posts them, for messages that are in a ledger."""
 
 import secrets
 from collections.abc import Sequence
@@ -9,13 +9,15 @@ from bench.child import BenchFailed
 from bench.event import ACCOUNT, AUTH_TOKEN, post
 from ci360_twilio.core.entry import Entry, Fact, Key, Kind, Lease
 from ci360_twilio.core.receipt import Receipt
-from ci360_twilio.flow.addresses import STATUS
+from ci360_twilio.flow.addresses import INBOUND, STATUS
 from ci360_twilio.ports import Ledger
 from ci360_twilio.twin.signature import sign
 
 PUBLIC_URL = "https://bench.example"
 _FORM = "application/x-www-form-urlencoded; charset=UTF-8"
 _AT_ONCE = 500
+_TEXTS = ("C", "Thank you, see you then!", "Can we make it 11:00 instead?", "ok \U0001f44d", "STOP")
+"""What customers answer; every fifth opts out."""
 
 
 def send_accepted(ledger: Ledger, count: int) -> list[Entry]:
@@ -46,12 +48,17 @@ def _facts(entry: Entry, now: datetime, lease: Lease) -> list[tuple[Key, Fact]]:
     return [(entry.key, started), (entry.key, made)]
 
 
-def requests_of(entries: Sequence[Entry], status: str) -> list[bytes]:
+def callbacks_of(entries: Sequence[Entry], status: str) -> list[bytes]:
     """Render the callbacks that tell one status of each message."""
-    return [_request(entry, status) for entry in entries]
+    return [_callback(entry, status) for entry in entries]
 
 
-def _request(entry: Entry, status: str) -> bytes:
+def texts_of(entries: Sequence[Entry]) -> list[bytes]:
+    """Render an answer to each message, from its recipient."""
+    return [_text(entry, _TEXTS[at % len(_TEXTS)]) for at, entry in enumerate(entries)]
+
+
+def _callback(entry: Entry, status: str) -> bytes:
     if entry.message is None or entry.sid is None:
         raise BenchFailed("a callback tells of a message that was sent")
     form = {
@@ -66,7 +73,34 @@ def _request(entry: Entry, status: str) -> bytes:
     }
     if status == "delivered":
         form["RawDlrDoneDate"] = "2603021200"
-    path = f"{STATUS}{entry.tenant_id}?m={entry.correlation}"
+    return _signed(f"{STATUS}{entry.tenant_id}?m={entry.correlation}", form)
+
+
+def _text(entry: Entry, text: str) -> bytes:
+    if entry.message is None:
+        raise BenchFailed("a text answers a message")
+    sid = f"SM{secrets.token_hex(16)}"
+    form = {
+        "ToCountry": "US",
+        "SmsMessageSid": sid,
+        "NumMedia": "0",
+        "SmsSid": sid,
+        "SmsStatus": "received",
+        "Body": text,
+        "FromCountry": "US",
+        "To": entry.message.sender,
+        "NumSegments": "1",
+        "MessageSid": sid,
+        "AccountSid": ACCOUNT,
+        "From": entry.message.to,
+        "ApiVersion": "2010-04-01",
+    }
+    if text == "STOP":
+        form["OptOutType"] = "STOP"
+    return _signed(f"{INBOUND}{entry.tenant_id}", form)
+
+
+def _signed(path: str, form: dict[str, str]) -> bytes:
     signature = sign(AUTH_TOKEN, f"{PUBLIC_URL}{path}", form)
     headers = (
         f"x-twilio-signature: {signature}\r\n"
