@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from bench.event import SENDER
+from bench.product import HASH_KEY
 from ci360_twilio.core.entry import Entry, Status, Step, key_of
 from ci360_twilio.core.event import Origin
 from ci360_twilio.core.message import Message
@@ -27,7 +28,6 @@ from ci360_twilio.stores.columns import Columns, columns_of, ms, recipient_of
 from ci360_twilio.stores.sqlite import SqliteStore
 
 TENANT = TenantId("bench0a1b2c3d4e5f6071829")
-HASH_KEY = b"of no worth"
 PAUSED_TASK = "TSK_PAUSED"
 PACED_SENDER = "+19085550101"
 FULL = Rate("bench", 1_000_000.0)

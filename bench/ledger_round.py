@@ -17,7 +17,6 @@ import msgspec
 from bench.ledger_fill import (
     EMPTY,
     FULL,
-    HASH_KEY,
     PACED_SENDER,
     SWEEPS,
     TENANT,
@@ -30,6 +29,7 @@ from bench.ledger_fill import (
     sid_of,
 )
 from bench.proc import memory_of
+from bench.product import HASH_KEY
 from ci360_twilio.core.entry import Entry, Lease, Status, key_of
 from ci360_twilio.core.message import Message
 from ci360_twilio.core.pace import Rate

@@ -24,6 +24,11 @@ def memory_of(pid: int) -> Memory:
     )
 
 
+def peak_of(pid: int) -> int:
+    """Return the most memory, in KiB, that a process has had resident; 0 if it is gone."""
+    return _status(pid).get("VmHWM", 0)
+
+
 def cpu_seconds_of(pid: int) -> float:
     """Add up the processor time, user and system, of a process and its living descendants."""
     return sum(_ticks(one) for one in family(pid)) / os.sysconf("SC_CLK_TCK")

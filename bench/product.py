@@ -14,7 +14,7 @@ from pathlib import Path
 from bench.child import Child, free_port, own_environment
 from bench.event import ACCOUNT, API_KEY, AUTH_TOKEN, MESSAGES_PATH, SENDER, TENANT
 
-HASH_KEY = "bench-hash-key-of-no-worth"
+HASH_KEY = b"bench-hash-key-of-no-worth"
 CI360_SECRET = "bench-client-secret-of-no-worth"
 
 
@@ -77,7 +77,7 @@ class Installation:
             "CI360_TWILIO_LEDGER": f"sqlite:///{self.ledger}",
             "CI360_TWILIO_TWILIO_HOSTS": f"127.0.0.1:{stub_port}",
             "CI360_TWILIO_CONNECTIONS": "100",
-            "CI360_TWILIO_HASH_KEY": HASH_KEY,
+            "CI360_TWILIO_HASH_KEY": HASH_KEY.decode(),
             "CI360_TWILIO_PUBLIC_URL": public_url,
             "TMPDIR": str(folder),
             **hosts,

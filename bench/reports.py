@@ -151,4 +151,4 @@ def _installation(folder: Path, port: int, ci360: int, **members: object) -> Ins
 
 
 def _store(product: Installation) -> SqliteStore:
-    return SqliteStore(product.ledger, hash_key=HASH_KEY.encode())
+    return SqliteStore(product.ledger, hash_key=HASH_KEY)

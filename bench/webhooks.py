@@ -107,7 +107,7 @@ def _turn(folder: Path, plan: Plan) -> Turn:
 
 
 def _store(product: Installation) -> SqliteStore:
-    return SqliteStore(product.ledger, hash_key=HASH_KEY.encode())
+    return SqliteStore(product.ledger, hash_key=HASH_KEY)
 
 
 def _settled(server: Child, folder: Path, sent: Sequence[Entry]) -> Round:
