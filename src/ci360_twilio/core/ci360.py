@@ -22,6 +22,8 @@ from ci360_twilio.errors import Issue
 IDENTITY_KEYS = ("datahub_id", "subject_id", "customer_id", "login_id")
 """Identities that CI360 knows, in the order in which they are taken where the wished one is missing."""
 EVENTS_PATH = "/marketingGateway/events"
+FILE_REPORTS = 5_000
+"""Reports in one file, and how many are counted at the most of what is due."""
 BULK_THRESHOLD = 2_000
 """Reports of a tenant that are due at one time from which on they go as a file."""
 
@@ -119,8 +121,9 @@ def parse_ci360(
     rtc_key = doc.ci360_rtc_key or "responseTrackingCode"
     if rtc_key in (*IDENTITY_KEYS, doc.ci360_identity_key, doc.ci360_reply_identity_key):
         issues.append(Issue("ci360_rtc_key", "is the name of an identity"))
-    if doc.ci360_bulk_threshold is not None and doc.ci360_bulk_threshold < 0:
-        issues.append(Issue("ci360_bulk_threshold", "must be 0 for never, or more"))
+    if not 0 <= (doc.ci360_bulk_threshold or 0) <= FILE_REPORTS:
+        words = f"must be 0 for never, or up to {FILE_REPORTS:,}"
+        issues.append(Issue("ci360_bulk_threshold", words))
     hours = doc.ci360_preferences_hours
     if hours is not None and not 0.25 <= hours <= 8_760:
         issues.append(Issue("ci360_preferences_hours", "must be from 0.25 to 8,760"))

@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from ci360_twilio.core.ci360 import Ci360
+from ci360_twilio.core.ci360 import FILE_REPORTS, Ci360
 from ci360_twilio.core.entry import Entry, Key
 from ci360_twilio.core.inbound import Inbound
 from ci360_twilio.core.outcome import ExternalEvent, external_event
@@ -48,8 +48,6 @@ TELL_SECONDS = 10.0
 FILE_SECONDS = 120.0
 PUT_OFF = timedelta(seconds=300)
 """For how long what was taken is nobody else's; over all time-outs together."""
-FILE_ROWS = 5_000
-"""Reports in one file."""
 PROBES = Backoff(30, 900)
 """Waits until it is tried whether CI360 takes the token, in seconds."""
 THROTTLED = Backoff(15, 300)
@@ -128,8 +126,7 @@ class Reporting:
         takes its token again: then one is.
         """
         now = self._clock()
-        most = FILE_ROWS
-        owing = self._reports.owing(now, most=most)
+        owing = self._reports.owing(now, most=FILE_REPORTS)
         if not owing or limit <= 0:
             return []
         pauses = [one for one in self._controls.pauses() if one.scope is Scope.REPORTS]
@@ -210,7 +207,7 @@ class Reporting:
             if probe is None:
                 return []
         is_file = probe is None and self._goes_as_file(tenant, documents, now)
-        size = FILE_ROWS if is_file else 1 if probe else share
+        size = FILE_REPORTS if is_file else 1 if probe else share
         taken = self._reports.take_reports(tenant_id, now=now, until=now + PUT_OFF, limit=size)
         owed = [(one.of, report) for one in taken for report in one.reports]
         if is_file:

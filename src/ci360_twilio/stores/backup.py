@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
@@ -39,6 +39,14 @@ class Findings(msgspec.Struct, frozen=True, kw_only=True):
     problems: tuple[str, ...]
 
 
+class Kept(NamedTuple):
+    """The ledger as it was before a restore."""
+
+    path: Path
+    is_carried_over: bool
+    """Whether what must not be undone was taken over from it; not from a damaged one."""
+
+
 def backup(ledger: Path, target: Path) -> None:
     """Copy a ledger, consistently and while it is in use, to a new file that only its owner reads.
 
@@ -51,7 +59,7 @@ def backup(ledger: Path, target: Path) -> None:
         copy.execute("PRAGMA journal_mode = DELETE")  # one file, readable where nothing is writable
 
 
-def restore(source: Path, ledger: Path, *, hash_key: bytes, now: datetime) -> Path | None:
+def restore(source: Path, ledger: Path, *, hash_key: bytes, now: datetime) -> Kept | None:
     """Put a backup's content in a ledger's place, also under processes that have it open.
 
     The restored ledger sends nothing until it is resumed. What was under way in it is ``unknown``
@@ -60,7 +68,7 @@ def restore(source: Path, ledger: Path, *, hash_key: bytes, now: datetime) -> Pa
     erasures, the audit.
 
     Returns:
-        Where the ledger as it was has been kept, if there was one.
+        The ledger as it was, if there was one.
 
     Raises:
         LedgerUnusable: the backup is damaged or no ledger.
@@ -83,9 +91,9 @@ def restore(source: Path, ledger: Path, *, hash_key: bytes, now: datetime) -> Pa
             return None
         if check(ledger).problems:
             _swap_damaged(staged, ledger, kept)
-        else:
-            _swap(staged, ledger, kept, hash_key)
-        return kept
+            return Kept(kept, is_carried_over=False)
+        _swap(staged, ledger, kept, hash_key)
+        return Kept(kept, is_carried_over=True)
     except OSError as exc:
         raise LedgerUnavailable(f"A file cannot be read or written: {exc.strerror}.") from exc
     finally:

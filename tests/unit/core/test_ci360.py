@@ -129,7 +129,7 @@ def test_a_token_that_would_break_its_header_is_refused(token: str) -> None:
         ("ci360_rtc_key", ["", "1a", "a\n", "a:b", "\u00e4", "x" * 101, "a{b}"]),
         ("ci360_identity_key", ["", "1a", "a\n", "a,b", "x" * 101]),
         ("ci360_reply_identity_key", ["", "1a", "a\n", 'a"b', "x" * 101]),
-        ("ci360_bulk_threshold", [-1]),
+        ("ci360_bulk_threshold", [-1, 5_001]),
         ("ci360_preferences_hours", [0, 0.2, -1, 8761, float("nan"), float("inf")]),
         ("ci360_events", [{"sends": "x"}, {"": "x"}, {"sent": "x" * 257}, {"sent": "a\nb"}, {"sent": " "}]),
     ],

@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from ci360_twilio.core.ci360 import FILE_REPORTS
 from ci360_twilio.core.entry import key_of
 from ci360_twilio.core.pause import Scope
 from ci360_twilio.core.report import Outcome
 from ci360_twilio.core.tenant import TenantId
 from ci360_twilio.errors import Ci360Failed, Trouble
-from ci360_twilio.flow.report import FILE_ROWS, FILE_SECONDS, NO_FILES, TELL_SECONDS
+from ci360_twilio.flow.report import FILE_SECONDS, NO_FILES, TELL_SECONDS
 from ci360_twilio.logs import OUTCOME_REPORTED
 from ci360_twilio.ports import Query
 from ci360_twilio.twin.faults import Fault
@@ -84,9 +85,9 @@ def test_a_tenant_that_wants_no_files_gets_none(world: World, tells: dict[str, A
 
 def test_a_file_has_no_more_rows_than_it_may_and_the_rest_comes_after(world: World) -> None:
     """In a second one, or one by one where few are left."""
-    owe(world, FILE_ROWS + 2)
-    assert [world.reporting.report_all(1) for _ in range(3)] == [FILE_ROWS, 1, 1]
-    assert len(world.ci360.events) == FILE_ROWS + 2
+    owe(world, FILE_REPORTS + 2)
+    assert [world.reporting.report_all(1) for _ in range(3)] == [FILE_REPORTS, 1, 1]
+    assert len(world.ci360.events) == FILE_REPORTS + 2
 
 
 def test_a_file_is_one_request_among_others(world: World) -> None:

@@ -472,10 +472,11 @@ def test_a_restore_keeps_the_ledger_as_it_was(
     store.close()
     kept = restore(target, path, hash_key=HASH_KEY, now=now)
     assert kept is not None
-    assert names(path.parent) == ["ledger.db", kept.name]
+    assert kept.is_carried_over
+    assert names(path.parent) == ["ledger.db", kept.path.name]
     assert names(target.parent) == ["backup.db"]
-    assert {mode(file) for file in (path, kept)} == {0o600}
-    with closing(reopened(kept)) as before:
+    assert {mode(file) for file in (path, kept.path)} == {0o600}
+    with closing(reopened(kept.path)) as before:
         assert guids(before) == {"saved", "later"}
         assert not before.summary(now).pauses
     assert guids(open_store()) == {"saved"}
@@ -611,7 +612,7 @@ def test_no_event_that_was_answered_is_lost_between_the_ledger_and_what_is_kept(
         stop.set()
         thread.join()
     assert kept is not None
-    with closing(reopened(kept)) as before:
+    with closing(reopened(kept.path)) as before:
         assert answered - guids(before) - guids(store) == set()
 
 
@@ -658,7 +659,8 @@ def test_a_damaged_ledger_can_be_replaced_by_its_backup(
     path.write_bytes(damaged)
     kept = restore(target, path, hash_key=HASH_KEY, now=now)
     assert kept is not None
-    assert kept.stat().st_size == len(damaged)
+    assert not kept.is_carried_over
+    assert kept.path.stat().st_size == len(damaged)
     assert check(path).problems == ()
     assert len(guids(open_store())) == 50
 
@@ -737,7 +739,7 @@ def test_a_second_restore_overwrites_nothing_that_the_first_kept(
         restore(target, path, hash_key=HASH_KEY, now=now)
     except LedgerUnavailable:
         assert names(path.parent)[0] == "ledger.db"
-    with closing(reopened(kept)) as before:
+    with closing(reopened(kept.path)) as before:
         assert guids(before) == {"g1"}
 
 

@@ -39,6 +39,13 @@ def add_ledger(command: argparse.ArgumentParser) -> Run:
     return lambda options: int(options.act(options))
 
 
+_CARRIED = "What customers wrote and wish, and whom you erased, is carried over from there."
+_NOT_CARRIED = (
+    "It is damaged: opt-outs by hand and by list, and erasures, since the backup must be made again."
+    " What customers wrote since is listed from Twilio."
+)
+
+
 def _path() -> Path:
     settings = read_settings()
     path = ledger_path(settings)
@@ -54,7 +61,8 @@ def _backup(options: argparse.Namespace) -> int:
     backup.backup(path, options.file)
     _note("backup", options.file)
     print(f"The ledger is copied to {options.file}.")
-    print(f"Keep {path}.key with it: without that key deleted events would not be recognised.")
+    print(f"Keep a copy of {path}.key, too, apart from it: without that key opt-outs and deleted")
+    print("events would not be recognised.")
     return 0
 
 
@@ -71,8 +79,8 @@ def _restore(options: argparse.Namespace) -> int:
     _note("restore", options.file)
     print(f"The ledger is restored from {options.file}.")
     if kept:
-        print(f"As it was before, it is kept in {kept}.")
-        print("What customers wrote and wish, and whom you erased, is carried over from there.")
+        print(f"As it was before, it is kept in {kept.path}.")
+        print(_CARRIED if kept.is_carried_over else _NOT_CARRIED)
     print("What was under way in it is now unknown: it may have gone out since the backup.")
     print("Nothing is sent until: ci360-twilio ledger restore --resume")
     return 0

@@ -11,6 +11,8 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 
 from ci360_twilio.edge.http import Routes, is_loopback
 from ci360_twilio.edge.worker import Worker
@@ -54,6 +56,15 @@ def make_log(settings: Settings, process: str) -> Log:
     return log
 
 
+def metrics_folder() -> AbstractContextManager[str]:
+    """Give the folder in which processes count: the one that is set, or one of our own."""
+    given = os.environ.get(METRICS_FOLDER)
+    if not given:
+        return tempfile.TemporaryDirectory(prefix="ci360-twilio-metrics-")
+    Path(given).mkdir(mode=0o700, parents=True, exist_ok=True)
+    return nullcontext(given)
+
+
 def _serve(options: argparse.Namespace) -> int:
     try:
         import uvicorn
@@ -63,7 +74,7 @@ def _serve(options: argparse.Namespace) -> int:
         words = f"serve needs the extra: pip install 'ci360-twilio-connector[server]' ({exc.name})"
         raise SettingsError(words) from exc
     settings = read_settings()
-    with tempfile.TemporaryDirectory(prefix="ci360-twilio-metrics-") as folder:
+    with metrics_folder() as folder:
         os.environ[METRICS_FOLDER] = folder
         log = make_log(settings, "server")
         parts = wire(settings, log)
