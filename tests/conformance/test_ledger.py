@@ -17,19 +17,9 @@ from typing import Any
 import msgspec
 import pytest
 
+from ci360_twilio.core.advance import advance
 from ci360_twilio.core.due import purged
-from ci360_twilio.core.entry import (
-    UNFINISHED,
-    Entry,
-    Fact,
-    Key,
-    Kind,
-    Lease,
-    Status,
-    Step,
-    advance,
-    key_of,
-)
+from ci360_twilio.core.entry import UNFINISHED, Entry, Fact, Key, Kind, Lease, Status, Step, key_of
 from ci360_twilio.core.event import Origin
 from ci360_twilio.core.message import Message
 from ci360_twilio.core.pause import Cause, Pause, Scope

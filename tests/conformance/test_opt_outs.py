@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
+from ci360_twilio.core.advance import advance
 from ci360_twilio.core.consent import EVERY_SENDER, Consent, Evidence, Sign, Source, Subject
-from ci360_twilio.core.entry import Entry, Fact, Key, Kind, Lease, Status, advance, key_of
+from ci360_twilio.core.entry import Entry, Fact, Key, Kind, Lease, Status, key_of
 from ci360_twilio.core.message import Message
 from ci360_twilio.core.pause import Cause, Pause, Scope
 from ci360_twilio.core.receipt import Receipt

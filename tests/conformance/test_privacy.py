@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
+from ci360_twilio.core.advance import owing as owing_entry
 from ci360_twilio.core.consent import Consent, Evidence, Sign, Source, Subject
 from ci360_twilio.core.due import purged
 from ci360_twilio.core.entry import Entry, Fact, Key, Kind, Lease, Status, key_of
-from ci360_twilio.core.entry import owing as owing_entry
 from ci360_twilio.core.event import Origin
 from ci360_twilio.core.inbound import Inbound, inbound_key
 from ci360_twilio.core.report import Answer, Outcome, Verdict

@@ -12,9 +12,9 @@ from typing import Any
 import msgspec
 import pytest
 
+from ci360_twilio.core.advance import owing as owing_entry
 from ci360_twilio.core.consent import Sign
 from ci360_twilio.core.entry import Entry, Fact, Key, Kind, Lease, Status, key_of
-from ci360_twilio.core.entry import owing as owing_entry
 from ci360_twilio.core.inbound import Inbound, inbound_key
 from ci360_twilio.core.inbound import owing as owing_inbound
 from ci360_twilio.core.pause import Cause, Pause, Scope

@@ -10,8 +10,9 @@ from typing import Any
 import msgspec
 import pytest
 
+from ci360_twilio.core.advance import advance
 from ci360_twilio.core.due import MOST_FETCHES, next_look
-from ci360_twilio.core.entry import Entry, Fact, Key, Kind, Lease, Status, advance, key_of
+from ci360_twilio.core.entry import Entry, Fact, Key, Kind, Lease, Status, key_of
 from ci360_twilio.core.pace import Rate
 from ci360_twilio.core.pause import Cause, Pause, Scope
 from ci360_twilio.core.receipt import Receipt

@@ -10,8 +10,9 @@ from datetime import datetime
 
 import pytest
 
+from ci360_twilio.core.advance import advance
 from ci360_twilio.core.consent import Evidence
-from ci360_twilio.core.entry import Entry, Fact, Kind, advance
+from ci360_twilio.core.entry import Entry, Fact, Kind
 from ci360_twilio.core.pause import paused_by
 from ci360_twilio.core.wish import Wish
 from ci360_twilio.flow import hear

@@ -10,6 +10,7 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ci360_twilio.core.advance import advance
 from ci360_twilio.core.due import Work, admit, due, purged, sweep, take, validity
 from ci360_twilio.core.entry import (
     TRANSITIONS,
@@ -19,7 +20,6 @@ from ci360_twilio.core.entry import (
     Kind,
     Lease,
     Status,
-    advance,
     key_of,
 )
 from ci360_twilio.core.pace import Rate

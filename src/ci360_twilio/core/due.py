@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from ci360_twilio.core.entry import Entry, Fact, Kind, Lease, Status, advance
+from ci360_twilio.core.advance import advance
+from ci360_twilio.core.entry import Entry, Fact, Kind, Lease, Status
 from ci360_twilio.core.pace import is_paced_place
 from ci360_twilio.core.pause import is_paused_place
 from ci360_twilio.core.receipt import is_final

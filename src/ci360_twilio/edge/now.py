@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 
+from ci360_twilio.core.advance import advance
 from ci360_twilio.core.due import sweep
-from ci360_twilio.core.entry import Entry, Status, advance
+from ci360_twilio.core.entry import Entry, Status
 from ci360_twilio.errors import LedgerUnavailable
 from ci360_twilio.flow.send import ATTEMPT_SECONDS, Begun
 from ci360_twilio.logs import safe_guid

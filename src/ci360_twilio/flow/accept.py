@@ -13,10 +13,11 @@ from typing import Any
 import msgspec
 
 from ci360_twilio.core.access import NONE, Credentials, fits
+from ci360_twilio.core.advance import owing
 from ci360_twilio.core.creative import Problem, parse_creative
 from ci360_twilio.core.due import sweep
 from ci360_twilio.core.e164 import country_of
-from ci360_twilio.core.entry import Entry, Status, Step, key_of, owing
+from ci360_twilio.core.entry import Entry, Status, Step, key_of
 from ci360_twilio.core.event import MAX_BYTES, OUTBOUND, Event, Payload, parse_event, parse_payload
 from ci360_twilio.core.message import DEFAULT_NAMES, AttributeNames, Message, compose
 from ci360_twilio.core.tenant import Tenant, TenantId, parse_tenant_id

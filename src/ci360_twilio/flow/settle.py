@@ -1,7 +1,7 @@
 """``settle``: status callbacks from Twilio -> facts in the ledger, and an answer for each.
 
 Callbacks come late, twice and out of order, even before the answer to the request that they belong
-to. What one changes is decided by :func:`ci360_twilio.core.entry.advance` alone. One that belongs to
+to. What one changes is decided by :func:`ci360_twilio.core.advance.advance` alone. One that belongs to
 no entry is set aside.
 """
 

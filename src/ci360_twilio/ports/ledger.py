@@ -174,7 +174,7 @@ class Ledger(Protocol):
         *,
         hourly_limits: Mapping[TenantId, int] = NO_LIMITS,
     ) -> list[Entry | None]:
-        """Apply facts with :func:`core.entry.advance`, in order, in one commit.
+        """Apply facts with :func:`core.advance.advance`, in order, in one commit.
 
         Some things are seen to in the same commit:
 

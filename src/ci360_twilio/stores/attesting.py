@@ -11,6 +11,8 @@ from itertools import takewhile
 
 import msgspec
 
+from ci360_twilio.core.advance import advance
+from ci360_twilio.core.advance import owing as entry_owing
 from ci360_twilio.core.codes import CODES
 from ci360_twilio.core.consent import (
     EVERY_SENDER,
@@ -25,8 +27,7 @@ from ci360_twilio.core.consent import (
     person_of,
     undated_of,
 )
-from ci360_twilio.core.entry import Entry, Fact, Kind, advance
-from ci360_twilio.core.entry import owing as entry_owing
+from ci360_twilio.core.entry import Entry, Fact, Kind
 from ci360_twilio.core.inbound import inbound_key, owing
 from ci360_twilio.core.receipt import moment_of
 from ci360_twilio.core.report import Outcome

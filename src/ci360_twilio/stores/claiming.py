@@ -18,8 +18,9 @@ from functools import partial
 
 import msgspec
 
+from ci360_twilio.core.advance import advance
 from ci360_twilio.core.due import Work, due, next_look, sweep, take
-from ci360_twilio.core.entry import Entry, Fact, Key, Kind, Lease, advance
+from ci360_twilio.core.entry import Entry, Fact, Key, Kind, Lease
 from ci360_twilio.core.pace import Rate, spend
 from ci360_twilio.core.pause import Pause
 from ci360_twilio.ports import PROBE, Claimed, RateOf

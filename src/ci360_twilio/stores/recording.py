@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
+from ci360_twilio.core.advance import advance
 from ci360_twilio.core.due import admit
-from ci360_twilio.core.entry import Entry, Fact, Key, Kind, Status, advance
+from ci360_twilio.core.entry import Entry, Fact, Key, Kind, Status
 from ci360_twilio.core.pause import Cause, Pause, Scope, paused_by
 from ci360_twilio.core.tenant import TenantId
 from ci360_twilio.stores import attesting

@@ -7,8 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+from ci360_twilio.core.advance import advance
 from ci360_twilio.core.due import Work, purged
-from ci360_twilio.core.entry import Entry, Fact, Key, Kind, Lease, advance
+from ci360_twilio.core.entry import Entry, Fact, Key, Kind, Lease
 from ci360_twilio.core.pause import Pause
 from ci360_twilio.core.tenant import TenantId
 from ci360_twilio.ports import (

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from ci360_twilio.core.advance import advance
 from ci360_twilio.core.due import (
     MOST_FETCHES,
     Due,
@@ -21,7 +22,7 @@ from ci360_twilio.core.due import (
     take,
     validity,
 )
-from ci360_twilio.core.entry import Entry, Fact, Kind, Lease, Status, advance, key_of
+from ci360_twilio.core.entry import Entry, Fact, Kind, Lease, Status, key_of
 from ci360_twilio.core.message import Message
 from ci360_twilio.core.pace import Rate
 from ci360_twilio.core.pause import Cause, Pause, Scope

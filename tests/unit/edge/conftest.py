@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 
+from ci360_twilio.core.advance import owing
 from ci360_twilio.core.ci360 import EVENTS_PATH
-from ci360_twilio.core.entry import Entry, Key, Status, key_of, owing
+from ci360_twilio.core.entry import Entry, Key, Status, key_of
 from ci360_twilio.core.event import Origin
 from ci360_twilio.core.message import Message
 from ci360_twilio.core.report import Outcome, Report

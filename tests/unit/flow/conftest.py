@@ -15,8 +15,9 @@ import pytest
 from twilio.request_validator import RequestValidator
 
 from ci360_twilio.clients.tenants import CachedTenants
+from ci360_twilio.core.advance import owing
 from ci360_twilio.core.consent import EVERY_SENDER, Consent, Evidence, Subject
-from ci360_twilio.core.entry import Entry, Key, Status, key_of, owing
+from ci360_twilio.core.entry import Entry, Key, Status, key_of
 from ci360_twilio.core.event import Origin
 from ci360_twilio.core.inbound import Heard, Inbound
 from ci360_twilio.core.message import Message

@@ -15,7 +15,8 @@ import msgspec
 import pytest
 from twilio.request_validator import RequestValidator
 
-from ci360_twilio.core.entry import Entry, Fact, Key, Kind, Lease, Status, advance, key_of
+from ci360_twilio.core.advance import advance
+from ci360_twilio.core.entry import Entry, Fact, Key, Kind, Lease, Status, key_of
 from ci360_twilio.core.message import Message
 from ci360_twilio.core.pause import Pause, Scope
 from ci360_twilio.core.receipt import RANKS, Receipt

@@ -19,8 +19,9 @@ from typing import IO
 
 import pytest
 
+from ci360_twilio.core.advance import advance
 from ci360_twilio.core.consent import Evidence, Sign, Source, Subject
-from ci360_twilio.core.entry import Entry, Fact, Kind, Lease, Status, advance
+from ci360_twilio.core.entry import Entry, Fact, Kind, Lease, Status
 from ci360_twilio.core.inbound import Heard, Inbound, inbound_key
 from ci360_twilio.core.message import Message
 from ci360_twilio.core.pause import Cause

@@ -13,8 +13,9 @@ import msgspec
 import pytest
 
 import ci360_twilio.stores
+from ci360_twilio.core.advance import owing
 from ci360_twilio.core.consent import Evidence, Sign, Source, Subject
-from ci360_twilio.core.entry import Entry, Fact, Kind, Lease, Status, owing
+from ci360_twilio.core.entry import Entry, Fact, Kind, Lease, Status
 from ci360_twilio.core.pause import Cause, Pause, Scope
 from ci360_twilio.core.receipt import Receipt
 from ci360_twilio.core.report import Answer, Outcome, Verdict

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from datetime import timedelta
 from urllib.parse import urlsplit
 
-from ci360_twilio.core.entry import FIRST_FETCH
+from ci360_twilio.core.advance import FIRST_FETCH
 from ci360_twilio.core.message import parse_sender
 from ci360_twilio.edge.cli.check_ledger import look_at_ledger
 from ci360_twilio.edge.cli.check_tenants import look_at_tenants

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from ci360_twilio.core.advance import advance, owing
 from ci360_twilio.core.due import sweep, take
 from ci360_twilio.core.entry import (
     TRANSITIONS,
@@ -19,9 +20,7 @@ from ci360_twilio.core.entry import (
     Kind,
     Lease,
     Status,
-    advance,
     key_of,
-    owing,
 )
 from ci360_twilio.core.event import Origin
 from ci360_twilio.core.message import Message
