@@ -12,8 +12,8 @@ from itertools import count
 import msgspec
 import pytest
 
+from ci360_twilio.core import advance as life
 from ci360_twilio.core import due
-from ci360_twilio.core import entry as life
 from ci360_twilio.core import report as reports
 from ci360_twilio.core.ci360 import Ci360
 from ci360_twilio.core.entry import Entry, Fact, Kind

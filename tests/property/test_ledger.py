@@ -227,6 +227,11 @@ def consents_of(tenant: TenantId, store: Store) -> tuple[list[Consent], int | No
     return store.list_consents(tenant, limit=1000)
 
 
+def is_disowned(document: Entry | Inbound, report: Report) -> bool:
+    """Tell whether a report is of a message that is not the entry's any more."""
+    return isinstance(document, Entry) and report.sid not in (None, document.sid)
+
+
 class Start(NamedTuple):
     """A message that was started for the first time."""
 
@@ -574,13 +579,22 @@ class Twins(RuleBasedStateMachine):
 
     @invariant()
     def no_report_is_lost(self) -> None:
-        """What was owed once is there as long as its document, and what was told stays told."""
+        """What was owed once is there as long as its document, and what was told stays told.
+
+        Only what was not told yet of a message that has turned out to be another's is taken back.
+        """
         documents = self.documents()
         self.told = {key: told for key, told in self.told.items() if key in documents}
         for key, document in documents.items():
             reports = {report.key: report for report in document.reports}
             assert len(reports) == len(document.reports)
-            before = self.told.get(key, {})
+            before = {
+                name: report
+                for name, report in self.told.get(key, {}).items()
+                if name in reports
+                or report.told_at is not None
+                or not is_disowned(document, report)
+            }
             assert before.keys() <= reports.keys()
             for name, report in before.items():
                 assert report.told_at in (None, reports[name].told_at)
