@@ -13,6 +13,7 @@ SID that any entry has, and gives way to Twilio's own word.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from datetime import timedelta
@@ -26,7 +27,13 @@ from ci360_twilio.core.receipt import is_final
 from ci360_twilio.core.replay import again
 from ci360_twilio.core.share import Verdict, Wish, share
 from ci360_twilio.core.tenant import Tenant, TenantId
-from ci360_twilio.errors import BeforeSending, Failure, SendFailed, TwilioRefused
+from ci360_twilio.errors import (
+    BeforeSending,
+    Failure,
+    LedgerUnavailable,
+    SendFailed,
+    TwilioRefused,
+)
 from ci360_twilio.flow.unsettled import Searched, Unsettled
 from ci360_twilio.logs import Log, safe_guid
 from ci360_twilio.ports import Clock, Finder, Mark, Tenants
@@ -46,6 +53,10 @@ _ABOUT_ONE = frozenset(
 """What Twilio refuses for one question's sake; all else would meet the tenant's next one, too."""
 
 
+PATIENCE = 3
+"""Questions in a row without an answer, after which a tenant is left alone for a while."""
+
+
 class Found(msgspec.Struct, frozen=True, kw_only=True):
     """What was learned of one entry, for :meth:`Finding.record`."""
 
@@ -63,7 +74,10 @@ class Found(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Finding:
-    """Asks Twilio. Safe for many threads; holds no entry between calls."""
+    """Asks Twilio. Safe for many threads.
+
+    What was learned and could not be written is kept, and written at the next call.
+    """
 
     def __init__(
         self,
@@ -98,28 +112,42 @@ class Finding:
         self._lease = timedelta(seconds=lease_seconds)
         self._deadline = timedelta(seconds=unknown_deadline)
         self._left_alone: set[TenantId] = set()
+        self._silences: Counter[TenantId] = Counter()
+        """Questions in a row that got no answer."""
+        self._unwritten: list[Found | None] = []
         self._unsettled = Unsettled(ledger, clock)
 
     def find_many(self, limit: int) -> int:
         """Ask about up to ``limit`` entries, one after the other; gives how many there were.
 
-        Never raises for what the world does, but for ``LedgerUnavailable``: what was taken is then
-        asked about again at its next look.
+        Never raises for what the world does, but for ``LedgerUnavailable``: what was learned is then
+        written at the next call.
         """
+        self._write_down(())
         entries = self.take(limit)
-        self.record([self.ask(entry) for entry in entries])
+        self._write_down([self.ask(entry) for entry in entries])
         return len(entries)
+
+    def _write_down(self, answers: Sequence[Found | None]) -> None:
+        """Record answers, and those of before that could not be written."""
+        kept, self._unwritten = [*self._unwritten, *answers], []
+        try:
+            self.record(kept)
+        except LedgerUnavailable:
+            self._unwritten += kept
+            raise
 
     def take(self, limit: int) -> list[Entry]:
         """Take entries about which Twilio should be asked now; each is put off to its next look."""
         self._left_alone.clear()
+        self._silences.clear()
         return self._ledger.look(now=self._clock(), limit=limit)
 
     def ask(self, entry: Entry) -> Found | None:
         """Ask Twilio about one entry.
 
-        A tenant whose question got no answer, or one that would be the same for the next (429,
-        401), is left alone until the next :meth:`take`.
+        A tenant is left alone until the next :meth:`take` after an answer that would be the same for
+        the next question (429, 401), or :data:`PATIENCE` questions in a row that got none.
 
         Returns:
             What was learned; ``None`` where Twilio did not answer or was not asked. That entry is
@@ -145,13 +173,14 @@ class Finding:
         except BeforeSending as exc:
             self._leave_alone(entry, exc.code)
             return None
+        ask = self._fetched if entry.status is Status.SENT else self._searched
         try:
-            if entry.status is Status.SENT:
-                return self._fetched(entry, tenant)
-            return self._searched(entry, tenant)
+            found = ask(entry, tenant)
         except SendFailed as exc:
             self._not_answered(entry, exc)
             return None
+        del self._silences[entry.tenant_id]
+        return found
 
     def record(self, answers: Iterable[Found | None]) -> None:
         """Write what was learned, in few commits; may be called again after a failure."""
@@ -281,7 +310,11 @@ class Finding:
         if isinstance(exc, TwilioRefused) and exc.status == 401:
             with suppress(BeforeSending):
                 self._tenants.reread(entry.tenant_id)
-        if exc.failure in _ABOUT_ONE or exc.reason == LIST_TOO_LONG:
+        is_about_one = exc.failure in _ABOUT_ONE or exc.reason == LIST_TOO_LONG
+        if not is_about_one and not isinstance(exc, TwilioRefused):
+            self._silences[entry.tenant_id] += 1
+            is_about_one = self._silences[entry.tenant_id] < PATIENCE
+        if is_about_one:
             self._log.warning("find.failed", reason=exc.reason, **_ids(entry))
         else:
             self._leave_alone(entry, exc.reason)

@@ -765,8 +765,33 @@ def test_what_is_sent_again_counts_for_its_recipient(office: Office, clock: SetC
     assert office[key].replayed_by == new.key
 
 
-@pytest.mark.parametrize("end", [NOT_REACHED, LOST, BUSY, WRONG], ids=lambda end: end.reason)
-def test_a_tenant_that_gets_no_answer_is_left_alone_for_the_rest_of_the_call(
+@pytest.mark.parametrize("end", [NOT_REACHED, LOST], ids=lambda end: end.reason)
+def test_one_question_without_an_answer_keeps_nobody_elses(office: Office, end: SendFailed) -> None:
+    """Twilio that answers now and then is asked on, up to three questions in a row."""
+    keys = [office.send(f"guid-{number}", number) for number in range(6)]
+    office.show(*range(6), status="delivered")
+    office.lists.ends[ONE] = [end, end]
+    assert office.look(hours=12) == 6
+    assert [office[key].status for key in keys] == [Status.SENT] * 2 + [Status.DELIVERED] * 4
+
+
+@pytest.mark.parametrize("end", [NOT_REACHED, LOST], ids=lambda end: end.reason)
+def test_a_tenant_that_gets_no_answer_three_times_is_left_alone(
+    office: Office, end: SendFailed
+) -> None:
+    """The rest of the call asks nothing for it; the next one does."""
+    keys = [office.send(f"guid-{number}", number) for number in range(6)]
+    office.show(*range(6), status="delivered")
+    office.lists.ends[ONE] = [end, end, end]
+    assert office.look(hours=12) == 6
+    assert len(office.lists.asked) == 3
+    assert {office[key].status for key in keys} == {Status.SENT}
+    assert office.look(minutes=15) == 6
+    assert {office[key].status for key in keys} == {Status.DELIVERED}
+
+
+@pytest.mark.parametrize("end", [BUSY, WRONG], ids=lambda end: end.reason)
+def test_a_tenant_whose_questions_are_refused_is_left_alone_for_the_rest_of_the_call(
     office: Office, end: SendFailed
 ) -> None:
     """Others go on; one line tells of it, and the next look asks again."""
@@ -823,15 +848,18 @@ def test_a_tenant_that_cannot_be_read_is_asked_about_later(
 
 
 def test_a_ledger_that_cannot_be_written_is_the_callers_to_know(office: Office) -> None:
-    """What was taken is looked at again."""
+    """What was learned is written when it can be, without another question."""
     key = office.lose()
     office.show(1)
     office.ledger.away = True
     with pytest.raises(LedgerUnavailable):
         office.look()
+    with pytest.raises(LedgerUnavailable):
+        office.look()
     office.ledger.away = False
-    office.look(minutes=1)
+    assert office.look() == 0
     assert office[key].sid == sid(1)
+    assert len(office.lists.asked) == 1
 
 
 @pytest.mark.parametrize(
@@ -908,11 +936,11 @@ def test_a_call_asks_about_as_many_as_it_is_told_oldest_first(office: Office) ->
     assert [to[-1] for _, to, _ in office.lists.asked] == ["0", "1", "2"]
 
 
-@pytest.mark.parametrize("failure", [NOT_REACHED, LOST, BUSY, WRONG])
-def test_one_failure_does_not_cost_half_a_day(office: Office, failure: SendFailed) -> None:
+@pytest.mark.parametrize("failures", [[NOT_REACHED] * 2, [LOST] * 2, [BUSY], [WRONG]])
+def test_a_failure_does_not_cost_half_a_day(office: Office, failures: list[SendFailed]) -> None:
     """Neither the message that was asked for nor those that then were not: none has been asked for."""
     keys = [office.send(A, 1), office.send(B, 2)]
-    office.lists.ends[ONE] = [failure]
+    office.lists.ends[ONE] = failures
     office.show(1, 2, status="delivered")
     assert office.look(hours=12) == 2
     assert {office[key].looks for key in keys} == {0}
