@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from ci360_twilio.core.advance import advance
-from ci360_twilio.core.due import MOST_FETCHES, next_look
+from ci360_twilio.core.due import MOST_FETCHES, next_fetch, next_look
 from ci360_twilio.core.entry import Entry, Fact, Key, Kind, Lease, Status, key_of
 from ci360_twilio.core.pace import Rate
 from ci360_twilio.core.pause import Cause, Pause, Scope
@@ -452,10 +452,17 @@ def test_nothing_else_is_looked_for(store: Store, entry: Make, status: Status) -
 
 
 def test_a_message_without_an_end_is_asked_for_a_few_times(store: Store, entry: Make) -> None:
-    """Then it is left to its deletion."""
+    """Then it is left to its deletion; a question without an answer is asked again soon."""
     store.insert_many([sent(entry, "s", 0)])
-    seconds = range(0, 80 * DAY, DAY // 2)
-    looked = [second for second in seconds if store.look(now=at(second), limit=9)]
+    looks = [len(store.look(now=at(minutes * 60), limit=9)) for minutes in (0, 14, 15, 30)]
+    assert looks == [1, 0, 1, 1]
+    looked = []
+    for second in range(DAY, 80 * DAY, DAY // 2):
+        for one in store.look(now=at(second), limit=9):
+            then = next_fetch(one, at(second))
+            looked.append((then - at(second)) / timedelta(hours=12))
+            store.record_many([(one.key, Fact(kind=Kind.ANSWERED, at=at(second), due_at=then))])
+    assert looked == [1, 2, 4, 8]
     assert len(looked) == MOST_FETCHES
 
 

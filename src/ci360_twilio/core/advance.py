@@ -30,9 +30,6 @@ FIRST_FETCH = timedelta(hours=12)
 """When a message without a final status is asked for (Twilio's advice; facts: docs "Best Practices
 for Messaging Delivery Status Logging")."""
 
-SOON = timedelta(minutes=15)
-"""When Twilio is asked once more for a message's end, after it did not answer."""
-
 _UNDER_LEASE = frozenset({K.POSTPONED, K.STARTED, K.RETRIED, K.REFUSED, K.LOST})
 """Facts that count only under the lease of the attempt they come from."""
 
@@ -91,10 +88,10 @@ def owing(entry: Entry, at: datetime, outcome: Outcome | None = None) -> Entry:
 
 def _ended(made: Entry, fact: Fact, receipt: Receipt) -> Entry:
     """Apply what the very answer that names a message says of its end."""
-    try:
-        end = Fact(kind=Kind(receipt.status), at=fact.at, receipt=receipt)
-    except ValueError:
+    kind = next((kind for kind in RECEIPTS if kind.value == receipt.status), None)
+    if kind is None:
         return made
+    end = Fact(kind=kind, at=fact.at, receipt=receipt)
     return advance(msgspec.structs.replace(made, provider_status=None), end) or made
 
 
@@ -126,11 +123,15 @@ def _counts(entry: Entry, fact: Fact) -> bool:
         if kind is K.STARTED and fact.at >= entry.deadline:
             return False
         return kind not in _NEEDS_TIME_LEFT or fact.at < lease.until
-    if fact.receipt is not None:
-        same = entry.sid == fact.receipt.sid
-        known = Receipt(sid=fact.receipt.sid, status=entry.provider_status or "")
-        return same and fact.receipt.rank > known.rank
-    return True
+    if kind is K.ANSWERED:
+        return fact.receipt is None or entry.sid == fact.receipt.sid
+    return fact.receipt is None or _is_news(entry, fact.receipt)
+
+
+def _is_news(entry: Entry, receipt: Receipt) -> bool:
+    """Tell whether a receipt is of the entry's message, and of a higher rank than the last one."""
+    known = Receipt(sid=receipt.sid, status=entry.provider_status or "")
+    return entry.sid == receipt.sid and receipt.rank > known.rank
 
 
 def _is_under(lease: Lease | None, fact: Fact) -> bool:
@@ -156,9 +157,11 @@ def _changes(entry: Entry, fact: Fact, target: Status) -> dict[str, object]:
     if kind is K.STARTED:
         return _started(entry, fact) | {"status": target} if entry.status is not target else {}
     if kind is K.LOOKED:
-        return {"looks": entry.looks + 1, "due_at": fact.due_at or fact.at}
-    if kind is K.UNANSWERED:
-        return {"looks": max(entry.looks - 1, 0), "due_at": fact.at + SOON}
+        counts = entry.status is S.UNKNOWN  # of what was sent, answers count
+        return {"looks": entry.looks + counts, "due_at": fact.due_at or fact.at}
+    if kind is K.ANSWERED:
+        told = _told(entry, fact.receipt) if fact.receipt and _is_news(entry, fact.receipt) else {}
+        return told | {"looks": entry.looks + 1, "due_at": fact.due_at or fact.at}
     if kind is K.LINKED:
         return {"replayed_by": fact.link}
     if kind is K.PLACED:

@@ -20,10 +20,12 @@ S, K = Status, Kind
 MOST_FETCHES = 4
 """How often a message without a final status is asked for; some carriers never give one."""
 
-_LOOKS = {
-    False: (timedelta(seconds=10), timedelta(hours=1)),
-    True: (timedelta(hours=12), timedelta(days=4)),
-}
+FIRST_SEARCH, LAST_SEARCH = timedelta(seconds=10), timedelta(hours=1)
+"""Between two searches for a message whose SID is not known."""
+FIRST_FETCH_AGAIN, LAST_FETCH_AGAIN = timedelta(hours=12), timedelta(days=4)
+"""Between two answers about a message whose end is not known."""
+SOON = timedelta(minutes=15)
+"""When a message's end is asked for once more, where no answer was written down."""
 
 
 class Work(StrEnum):
@@ -85,9 +87,19 @@ def _may_be_fetched(entry: Entry) -> bool:
 
 
 def next_look(entry: Entry, now: datetime) -> datetime:
-    """Tell when Twilio is asked again about an entry, if it is asked now: in growing intervals."""
-    first, most = _LOOKS[entry.status is S.SENT]
-    return now + min(first * (1 << min(entry.looks, 20)), most)
+    """Tell when Twilio is asked again about an entry, if it is asked now and nothing comes of it.
+
+    What is unknown is searched for in growing intervals. A message's end is asked for again soon: only
+    an answer puts that off, see :func:`next_fetch`.
+    """
+    if entry.status is S.SENT:
+        return now + SOON
+    return now + min(FIRST_SEARCH * (1 << min(entry.looks, 20)), LAST_SEARCH)
+
+
+def next_fetch(entry: Entry, now: datetime) -> datetime:
+    """Tell when a message's end is asked for again, after Twilio said that there is none yet."""
+    return now + min(FIRST_FETCH_AGAIN * (1 << min(entry.looks, 20)), LAST_FETCH_AGAIN)
 
 
 def sweep(entry: Entry, now: datetime) -> Entry:

@@ -91,8 +91,8 @@ class Kind(StrEnum):
     """A limit, or the recipient's wish, keeps it from being sent."""
     LOOKED = "looked"
     """Twilio is about to be asked what became of it."""
-    UNANSWERED = "unanswered"
-    """Twilio did not say what became of it: that did not count as asking."""
+    ANSWERED = "answered"
+    """Twilio said that it has no end yet, or does not know it: it has been asked."""
     DISOWNED = "disowned"
     """The SID that was found for it has turned out to be another's."""
     WITHDRAWN = "withdrawn"
@@ -163,7 +163,7 @@ TRANSITIONS: Mapping[tuple[Status, Kind], Status | None] = {
     (S.ACCEPTED, K.WITHDRAWN): S.CANCELED,
     (S.UNKNOWN, K.LOOKED): S.UNKNOWN,
     (S.SENT, K.LOOKED): S.SENT,
-    (S.SENT, K.UNANSWERED): S.SENT,
+    (S.SENT, K.ANSWERED): S.SENT,
     (S.UNKNOWN, K.CLOSED): S.CANCELED,
     (S.HELD, K.CLOSED): S.CANCELED,
     **{(status, K.LINKED): status for status in (S.REFUSED, S.UNDELIVERED, S.FAILED)},

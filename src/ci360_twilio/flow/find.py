@@ -21,6 +21,7 @@ from typing import Any
 
 import msgspec
 
+from ci360_twilio.core.due import next_fetch
 from ci360_twilio.core.entry import Entry, Fact, Key, Kind, Status
 from ci360_twilio.core.match import Listed, Sought, candidates
 from ci360_twilio.core.receipt import is_final
@@ -152,13 +153,8 @@ class Finding:
         Returns:
             What was learned; ``None`` where Twilio did not answer or was not asked. That entry is
             asked about at its next look; only when twice the time is over it is left to a person.
-            One whose end alone is not known, and whose looks are half a day apart, is put off for
-            some minutes instead.
         """
         found = self._asked(entry)
-        if found is None and entry.status is Status.SENT:
-            put_off = self._fact(Kind.UNANSWERED)
-            return Found(entry=entry, decision="unanswered", fact=put_off)
         given_up = entry.status is Status.UNKNOWN and self._is_overdue(entry, times=2)
         if found is None and given_up:
             held = self._fact(Kind.HELD, reason="not_answered")
@@ -248,10 +244,13 @@ class Finding:
 
     def _fetched(self, entry: Entry, tenant: Tenant) -> Found:
         receipt = self._finder.fetch(tenant, entry.sid or "")
-        if receipt is None:
-            return Found(entry=entry, decision="none")
-        kind = Kind(receipt.status) if is_final(receipt.status) else Kind.PROGRESSED
-        return Found(entry=entry, decision="fetched", fact=self._fact(kind, receipt=receipt))
+        decision = "fetched" if receipt else "none"
+        if receipt is not None and is_final(receipt.status):
+            fact = self._fact(Kind(receipt.status), receipt=receipt)
+        else:
+            then = next_fetch(entry, self._clock())
+            fact = self._fact(Kind.ANSWERED, receipt=receipt, due_at=then)
+        return Found(entry=entry, decision=decision, fact=fact)
 
     def _sought(self, entry: Entry) -> Sought | None:
         """Give what is looked for, in any span in which it may have been made: clocks may jump."""
@@ -325,9 +324,7 @@ class Finding:
             self._log.warning("find.failed", reason=reason, **_ids(entry))
 
     def _tell(self, answer: Found, entry: Entry) -> None:
-        in_vain = answer.decision == "unanswered" or (
-            answer.fact is None and entry.status is Status.UNKNOWN
-        )
+        in_vain = answer.fact is None and entry.status is Status.UNKNOWN
         write = self._log.debug if in_vain else self._log.info
         write(
             MESSAGE_FOUND,

@@ -128,7 +128,7 @@ EXPECTED: Mapping[Status, Mapping[Kind, Status | None]] = {
     S.SENT: {
         **WITH_SID,
         K.LOOKED: None,
-        K.UNANSWERED: None,
+        K.ANSWERED: None,
         K.CANCELED: S.CANCELED,
         K.FAILED: S.FAILED,
         K.UNDELIVERED: S.UNDELIVERED,
@@ -491,13 +491,26 @@ def test_an_answer_that_was_lost_is_looked_for_soon() -> None:
     assert looked.history == UNKNOWN.history
 
 
-def test_a_question_that_was_not_answered_does_not_count() -> None:
-    """It is asked once more some minutes later, as often as it takes."""
+def test_only_an_answer_counts_where_a_messages_end_is_asked_for() -> None:
+    """The look puts it off for as long as nobody else is to ask."""
     sent = after(SENDING, fact(K.MADE, receipt=Receipt(sid=SID, status="queued")))
-    looked = after(sent, Fact(kind=K.LOOKED, at=NOW + HOUR, due_at=NOW + 24 * HOUR))
-    asked = after(looked, Fact(kind=K.UNANSWERED, at=NOW + HOUR))
-    assert (asked.looks, asked.due_at) == (0, NOW + HOUR + 900 * SECOND)
+    looked = after(sent, Fact(kind=K.LOOKED, at=NOW + HOUR, due_at=NOW + 2 * HOUR))
+    assert (looked.looks, looked.due_at) == (0, NOW + 2 * HOUR)
+    said = Fact(kind=K.ANSWERED, at=NOW + HOUR, due_at=NOW + 24 * HOUR)
+    asked = after(looked, said)
+    assert (asked.looks, asked.due_at, asked.provider_status) == (1, NOW + 24 * HOUR, "queued")
     assert (asked.status, asked.history) == (S.SENT, looked.history)
+
+
+@pytest.mark.parametrize(("told", "known"), [("sent", "sent"), ("accepted", "queued")])
+def test_an_answer_without_an_end_tells_how_far_it_has_come(told: str, known: str) -> None:
+    """As a receipt would: never back; and it counts all the same."""
+    sent = after(SENDING, fact(K.MADE, receipt=Receipt(sid=SID, status="queued")))
+    said = Fact(kind=K.ANSWERED, at=NOW, due_at=NOW + HOUR, receipt=receipt(told))
+    asked = after(sent, said)
+    assert (asked.provider_status, asked.looks, asked.due_at) == (known, 1, NOW + HOUR)
+    others = msgspec.structs.replace(said, receipt=receipt(told, sid=OTHER_SID))
+    assert advance(sent, others) is None
 
 
 def test_a_message_that_was_found_says_that_it_is_a_guess() -> None:

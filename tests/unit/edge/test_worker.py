@@ -129,9 +129,7 @@ def test_what_failed_is_tried_again_when_it_is_due(connector: Connect, twilio: T
     twilio.faults.for_recipient(refused, [Fault.HTTP_400])
     keys = accept(parts, busy, lost, refused)
     with working(parts):
-        wait_for(
-            lambda: Status.ACCEPTED not in statuses(parts) and Status.SENDING not in statuses(parts)
-        )
+        wait_for(lambda: not {Status.ACCEPTED, Status.SENDING} & set(statuses(parts)))
     found = [entry.status for entry in parts.store.get_many(keys) if entry]
     assert found == [Status.SENT, Status.UNKNOWN, Status.REFUSED]
     assert twilio.faults.attempts == {busy: 3, lost: 1, refused: 1}
