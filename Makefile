@@ -38,7 +38,7 @@ serve: $(USE) ## Answer CI360 over HTTP and send what it asks for
 	@$(MAIN) serve $(ARGS)
 
 check: lint types ## The everyday loop: lint, types, unit and conformance tests
-	$(RUN) -m pytest tests/unit tests/conformance -n 4
+	$(RUN) -m pytest tests/unit tests/conformance -m "not slow" -n 4
 
 test: lint types ## Everything: lint, types, all tests; says what was left out and why
 	@rm -f build/tests.xml

@@ -225,10 +225,22 @@ def make_store(settings: Settings) -> Store:
         return MemoryStore(hash_key=secrets.token_bytes(32), most=MEMORY_ENTRIES)
     path = ledger_path(settings)
     if path is None:
-        raise SettingsError("This version has no DynamoDB ledger; use sqlite:////path or memory:.")
+        return _make_table(settings)
     from ci360_twilio.stores.sqlite import SqliteStore
 
     return SqliteStore(path, hash_key=hash_key_of(settings, path))
+
+
+def _make_table(settings: Settings) -> Store:
+    """Open a ledger in DynamoDB. Its hash key cannot lie beside it: whoever has both could try numbers."""
+    if not settings.hash_key:
+        words = "A DynamoDB ledger needs CI360_TWILIO_HASH_KEY: a long random secret, kept apart from it."
+        raise SettingsError(words)
+    from ci360_twilio.stores.dynamodb import DynamoStore
+    from ci360_twilio.stores.dynamodb_table import Table, make_client
+
+    name = settings.ledger.partition(":")[2]
+    return DynamoStore(Table(make_client(), name), hash_key=settings.hash_key.encode())
 
 
 def hash_key_of(settings: Settings, path: Path) -> bytes:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Protocol
 
+import boto3
 import pytest
+from moto import mock_aws
 
 from ci360_twilio.core.consent import EVERY_SENDER, Evidence, Sign, Source, Subject, person_of
 from ci360_twilio.core.entry import Entry, Status, key_of
@@ -17,6 +20,8 @@ from ci360_twilio.core.message import Message
 from ci360_twilio.core.report import Outcome
 from ci360_twilio.core.tenant import TenantId
 from ci360_twilio.ports import Hearing, Store
+from ci360_twilio.stores.dynamodb import DynamoStore
+from ci360_twilio.stores.dynamodb_table import Table, definition
 from ci360_twilio.stores.memory import MemoryStore
 from ci360_twilio.stores.sqlite import SqliteStore
 
@@ -80,10 +85,75 @@ class Sqlite:
             store.close()
 
 
-BACKENDS: Mapping[str, Callable[[Path], Backend]] = {"memory": Memory, "sqlite": Sqlite}
+class OneAtATime:
+    """A client of moto, which does not check and write in one step where threads call it."""
+
+    _lock = threading.RLock()
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._client, name)
+        if name in ("exceptions", "close"):
+            return found
+
+        def call(**request: Any) -> Any:
+            with self._lock:
+                return found(**request)
+
+        return call
 
 
-@pytest.fixture(params=list(BACKENDS))
+class Dynamo:
+    """A table in moto, in this process; every store has a client and threads of its own."""
+
+    def __init__(self, _folder: Path) -> None:
+        self._mock = mock_aws()
+        self._mock.start()
+        self._open: list[DynamoStore] = []
+
+    def _client(self) -> Any:
+        client = boto3.session.Session().client(
+            "dynamodb",
+            region_name="us-east-1",
+            aws_access_key_id="none",
+            aws_secret_access_key="none",
+        )
+        return OneAtATime(client)
+
+    def make(self) -> Store:
+        """Open the table."""
+        table = Table(self._client(), "ledger", shards=2, clock=lambda: 1_772_443_800.0)
+        store = DynamoStore(table, hash_key=b"k" * 32)
+        self._open.append(store)
+        return store
+
+    def flush(self) -> None:
+        """Make the table."""
+        self._client().create_table(**definition("ledger"))
+
+    def close(self) -> None:
+        """Close every store."""
+        for store in self._open:
+            store.close()
+        self._mock.stop()
+
+
+BACKENDS: Mapping[str, Callable[[Path], Backend]] = {
+    "memory": Memory,
+    "sqlite": Sqlite,
+    "dynamodb": Dynamo,
+}
+
+
+@pytest.fixture(
+    params=[
+        "memory",
+        "sqlite",
+        pytest.param("dynamodb", marks=pytest.mark.slow),  # moto takes a hundred times as long
+    ]
+)
 def open_ledger(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[], Store]]:
     """Give a function that opens the ledger, empty at first; each call as another process would."""
     backend = BACKENDS[request.param](tmp_path)

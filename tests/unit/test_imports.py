@@ -64,8 +64,10 @@ OPTIONAL = {
 """Distributions that only an extra installs, and the module that each brings."""
 
 OPTIONAL_ROOMS = frozenset({"clients", "edge"})
-PURE_EXTRAS = frozenset({("ci360_twilio.core.access", "jwt")})
-"""An extra that only computes may be used by the core, where a value asks for it."""
+OTHER_EXTRAS = frozenset(
+    {("ci360_twilio.core.access", "jwt"), ("ci360_twilio.stores.dynamodb_table", "botocore")}
+)
+"""One that only computes may be used by the core, where a value asks for it; a store by its own adapter."""
 
 
 class Import(NamedTuple):
@@ -203,7 +205,7 @@ def misplaced_extras(src: Path) -> list[str]:
         for module, (line, target) in all_imports(src)
         if within(target, optional)
         and room_of(module) not in OPTIONAL_ROOMS
-        and (module, target.partition(".")[0]) not in PURE_EXTRAS
+        and (module, target.partition(".")[0]) not in OTHER_EXTRAS
     ]
 
 
@@ -232,7 +234,7 @@ def test_the_core_cannot_reach_the_world() -> None:
     assert impurities(SRC) == []
 
 
-def test_optional_dependencies_are_imported_by_edges_and_clients_alone() -> None:
+def test_optional_dependencies_are_imported_where_they_are_needed_alone() -> None:
     """Everything else runs on the base install."""
     assert misplaced_extras(SRC) == []
 

@@ -5,7 +5,7 @@ For all stores, over what :class:`Wishes` gives them of a commit.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from itertools import takewhile
 
@@ -18,6 +18,7 @@ from ci360_twilio.core.consent import (
     EVERY_SENDER,
     Consent,
     Evidence,
+    Line,
     Sign,
     Source,
     Subject,
@@ -28,7 +29,7 @@ from ci360_twilio.core.consent import (
     undated_of,
 )
 from ci360_twilio.core.entry import Entry, Fact, Kind
-from ci360_twilio.core.inbound import inbound_key, owing
+from ci360_twilio.core.inbound import Inbound, inbound_key, owing
 from ci360_twilio.core.receipt import moment_of
 from ci360_twilio.core.report import Outcome
 from ci360_twilio.errors import Failure
@@ -123,12 +124,20 @@ def opted_out_at_twilio(tx: Wishes, before: Entry, after: Entry, fact: Fact) -> 
     subject = subjects_of(after)[-1]
     known = tx.consent(subject)
     turned = attest(known, subject, evidence, fact.at)
-    if turned is None:
-        return after
-    tx.keep_consent(subject, turned)
-    if _turn(known, turned) is not Outcome.OPT_OUT:
+    if turned is not None:
+        tx.keep_consent(subject, turned)
+        outcome = _turn(known, turned)
+    elif known is not None:  # perhaps by an attempt that wrote the wish and broke off
+        outcome = _turn_written(known, lambda line: _is_of(line, evidence))
+    if outcome is not Outcome.OPT_OUT:
         return after
     return entry_owing(after, fact.at, Outcome.OPT_OUT)
+
+
+def _is_of(line: Line, evidence: Evidence) -> bool:
+    """Tell whether a line tells of what Twilio said then."""
+    said = (line.source, line.sid, line.at)
+    return said == (Source.TWILIO, evidence.sid, evidence.heard_at)
 
 
 def hear(tx: Wishes, hearings: Sequence[Hearing], now: datetime) -> list[Received]:
@@ -142,8 +151,20 @@ def _heard(tx: Wishes, hearing: Hearing, now: datetime) -> Received:
     if known is not None:
         return Received(known, created=False)
     tx.add_inbound(inbound)
-    consent = attested(tx, subject, evidence, now) if evidence is not None else None
+    consent = None
+    if evidence is not None:
+        consent = attested(tx, subject, evidence, now) or _completed(tx, inbound, subject, now)
     return Received(tx.inbound(inbound.key) or inbound, created=True, consent=consent)
+
+
+def _completed(tx: Wishes, inbound: Inbound, subject: Subject, now: datetime) -> Consent | None:
+    """Complete what an attempt began that wrote the wish and broke off, where stores do that."""
+    known, sid = tx.consent(subject), inbound.heard.sid
+    if known is None or all(line.sid != sid for line in known.history):
+        return None
+    if outcome := _turn_written(known, lambda line: line.sid == sid):
+        tx.keep_inbound(owing(inbound, outcome, now))
+    return known
 
 
 def _tell_turn(tx: Wishes, before: Consent | None, after: Consent, now: datetime) -> None:
@@ -171,10 +192,23 @@ def _turn(before: Consent | None, after: Consent) -> Outcome | None:
     if is_out and not was_out:
         return Outcome.OPT_OUT
     back_in = before is not None and before.blocked and not after.blocked
-    return Outcome.OPT_IN if back_in and before is not None and _has_been_out(before) else None
+    return (
+        Outcome.OPT_IN if back_in and before is not None and _has_been_out(before.history) else None
+    )
 
 
-def _has_been_out(blocked: Consent) -> bool:
+def _has_been_out(history: Sequence[Line]) -> bool:
     """Tell whether an opt-out was known at any time since a recipient is blocked."""
-    since = takewhile(lambda line: line.blocked, reversed(blocked.history))
+    since = takewhile(lambda line: line.blocked, reversed(history))
     return any(line.act == Sign.OUT for line in since)
+
+
+def _turn_written(consent: Consent, is_it: Callable[[Line], bool]) -> Outcome | None:
+    """Tell how a consent has turned by a line of its history."""
+    for number, line in enumerate(consent.history):
+        if is_it(line):
+            was_out = _has_been_out(consent.history[:number])
+            if line.blocked:
+                return Outcome.OPT_OUT if line.act == Sign.OUT and not was_out else None
+            return Outcome.OPT_IN if was_out else None
+    return None

@@ -122,7 +122,7 @@ class MemoryStore(MemoryCustomers):
         with self._lock:
             arrived_last_first = list(self._rows.entries.values())[::-1]
         newest_first = sorted(arrived_last_first, key=lambda entry: entry.created_at, reverse=True)
-        found = [entry for entry in newest_first if _matches(entry, query)]
+        found = [entry for entry in newest_first if matches(entry, query)]
         return found[: query.limit]
 
     def purge(self, *, now: datetime, limit: int) -> int:
@@ -231,7 +231,8 @@ class MemoryStore(MemoryCustomers):
             return self._rows.notes[::-1][:limit]
 
 
-def _matches(entry: Entry, query: Query) -> bool:
+def matches(entry: Entry, query: Query) -> bool:
+    """Tell whether a query asks for an entry."""
     return (
         query.tenant_id in (None, entry.tenant_id)
         and query.guid in (None, entry.guid)

@@ -46,6 +46,11 @@ def record(
     return [recording.apply(key, fact) for key, fact in facts]
 
 
+def kept_from_starting(tx: Transaction, entry: Entry, start: Fact) -> Entry | None:
+    """Give an entry as what keeps it from starting leaves it: a wish, a pause; ``None`` if nothing does."""
+    return _Recording(tx, {}).kept(entry, start)
+
+
 def restored(at: datetime) -> tuple[Fact, Pause]:
     """Give what a restore does to what was under way, and the pause it sets."""
     fact = Fact(kind=Kind.RESTORED, at=at, reason="restored")
@@ -76,14 +81,14 @@ class _Recording:
         if entry is None or changed is None:
             return None
         if fact.kind is Kind.STARTED:
-            changed = self._started(entry, fact) or changed
+            changed = self.kept(entry, fact) or changed
         elif changed.sid not in (None, entry.sid) and not self._may_have(changed, fact):
             return None
         changed = attesting.opted_out_at_twilio(self._tx, entry, changed, fact)
         self._tx.write(changed)
         return changed
 
-    def _started(self, entry: Entry, fact: Fact) -> Entry | None:
+    def kept(self, entry: Entry, fact: Fact) -> Entry | None:
         """Give the entry as what keeps it from starting leaves it, if anything does.
 
         The recipient's wish is looked at here a second time, in the commit after which bytes leave.

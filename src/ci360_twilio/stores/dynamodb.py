@@ -1,0 +1,481 @@
+"""A ledger in a DynamoDB table, for any number of functions and processes at one time.
+
+How it keeps its promises without transactions is told in :mod:`dynamodb_rows`: what is written rests on
+what was read strongly, and is written only if that is still so. The one thing that two rows decide
+together, *no message starts once a pause or an opt-out is written*, is kept by looking twice: the start is
+written first, then pauses and wishes are read once more, and a start that would not be made any more is
+taken back before bytes leave.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from functools import partial
+from operator import methodcaller
+from typing import Any
+
+from ci360_twilio.core.advance import advance
+from ci360_twilio.core.due import Work, purged
+from ci360_twilio.core.entry import UNFINISHED, Entry, Fact, Key, Kind, Lease, Status
+from ci360_twilio.core.pause import Pause
+from ci360_twilio.core.seal import keyed_hash
+from ci360_twilio.core.tenant import TenantId
+from ci360_twilio.errors import LedgerUnavailable, LedgerUnusable
+from ci360_twilio.ports import (
+    NO_LIMITS,
+    Claimed,
+    Inserted,
+    Mark,
+    Note,
+    Query,
+    RateOf,
+    Summary,
+    Waiting,
+    unpaced,
+)
+from ci360_twilio.stores import attesting, claiming, recording, steering
+from ci360_twilio.stores.columns import ms
+from ci360_twilio.stores.dynamodb_customers import ATTEMPTS, DynamoCustomers
+from ci360_twilio.stores.dynamodb_items import (
+    INBOUND_DUE,
+    NOTES,
+    PAUSES,
+    PLACED,
+    STATE,
+    STRAYS,
+    State,
+    decode,
+    moment,
+    place_list,
+)
+from ci360_twilio.stores.dynamodb_rows import Rows
+from ci360_twilio.stores.dynamodb_table import Row, Table
+from ci360_twilio.stores.memory import matches
+
+SCHEMA = 1
+_KEY_CHECK = "key_check"
+_WAITING = (Work.SEND, Work.BULK, Work.PACED, Work.PARKED)
+
+
+class DynamoStore(DynamoCustomers):
+    """Keeps entries in a DynamoDB table; see :class:`ci360_twilio.ports.Store` for the contract."""
+
+    def __init__(self, table: Table, *, hash_key: bytes) -> None:
+        """Open a ledger.
+
+        Args:
+            table: where it is, or is to be.
+            hash_key: the key of tombstones, and of consents and their seals; the same for all.
+
+        Raises:
+            LedgerUnavailable: the table cannot be used.
+            LedgerUnusable: the ledger was kept under another key.
+        """
+        super().__init__(table, hash_key)
+        check = keyed_hash(_KEY_CHECK, hash_key).hex()
+        state = self._whole(lambda rows: _opened(rows, check))
+        if state.key_check != check:
+            raise LedgerUnusable(
+                "The ledger's opt-outs and deleted events are kept under another hash key: set the"
+                " CI360_TWILIO_HASH_KEY that it had."
+            )
+
+    def insert_many(
+        self, entries: Sequence[Entry], *, recipient_limits: Mapping[TenantId, int] = NO_LIMITS
+    ) -> list[Inserted]:
+        """Write entries under new keys."""
+        return self._kept(
+            entries,
+            lambda entry: entry.key,
+            lambda rows, some: self._inserted(rows, some, recipient_limits),
+        )
+
+    def _kept(
+        self,
+        items: Sequence[Any],
+        key_of: Callable[[Any], Key],
+        work: Callable[[Rows, Sequence[Any]], Sequence[Any]],
+    ) -> list[Any]:
+        """Do a piece of work for many items; those whose entry others changed meanwhile are done again."""
+        results: dict[int, Any] = {}
+        pending = list(range(len(items)))
+        for _ in range(ATTEMPTS):
+            if not pending:
+                return [results[number] for number in range(len(items))]
+            some = [items[number] for number in pending]
+            done, lost = self._tried(partial(_applied, work, some))
+            results |= {
+                number: result
+                for number, result in zip(pending, done, strict=True)
+                if f"E#{key_of(items[number])}" not in lost
+            }
+            pending = [number for number in pending if number not in results]
+        raise LedgerUnavailable("Too many write to the same rows at one time.")
+
+    def _inserted(
+        self, rows: Rows, entries: Sequence[Entry], limits: Mapping[TenantId, int]
+    ) -> list[Inserted]:
+        subjects = [one for entry in entries for one in attesting.subjects_of(entry)]
+        rows.load(
+            [
+                STATE,
+                *(f"E#{entry.key}" for entry in entries),
+                *(rows.tombstone_pk(entry.key) for entry in entries),
+                *map(rows.consent_pk, subjects),
+            ]
+        )
+        restored_at = rows.document(STATE).restored_at
+        return [_insert(rows, entry, restored_at, limits) for entry in entries]
+
+    def claim(
+        self,
+        *,
+        now: datetime,
+        lease: Lease,
+        limit: int,
+        keys: Iterable[Key] | None = None,
+        rate_of: RateOf = unpaced,
+    ) -> Claimed:
+        """Take entries that may be sent now."""
+        named = None if keys is None else list(keys)
+
+        def work(rows: Rows) -> Claimed:
+            rows.load([STATE, PAUSES, *(f"E#{key}" for key in named or ())])
+            if rows.document(STATE).schema > SCHEMA:
+                return Claimed([], [], [])
+            return claiming.claim(
+                rows, now=now, lease=lease, limit=limit, keys=named, rate_of=rate_of
+            )
+
+        claimed, lost = self._tried(work)
+        return claimed._replace(
+            entries=[one for one in claimed.entries if f"E#{one.key}" not in lost],
+            swept=[one for one in claimed.swept if f"E#{one.key}" not in lost],
+        )
+
+    def record_many(
+        self,
+        facts: Sequence[tuple[Key, Fact]],
+        *,
+        hourly_limits: Mapping[TenantId, int] = NO_LIMITS,
+    ) -> list[Entry | None]:
+        """Apply facts in order."""
+        begun: dict[Key, tuple[Entry, Row]] = {}
+        seen: dict[str, int | None] = {}
+        """The versions of pauses and consents by which it was decided."""
+
+        def work(rows: Rows, some: Sequence[tuple[Key, Fact]]) -> list[Entry | None]:
+            rows.load([f"E#{key}" for key, _ in some])
+            found = {key: rows.get(key) for key, _ in some}
+            rules = _rules(rows, [one for one in found.values() if one is not None])
+            rows.load(rules)
+            results = recording.record(rows, some, hourly_limits)
+            seen.update({pk: rows.version(pk) for pk in rules})
+            for (key, fact), result in zip(some, results, strict=True):
+                before, row = found[key], rows.row(f"E#{key}")
+                if fact.kind is Kind.STARTED and result and before is not None and row is not None:
+                    begun[key] = before, row
+            return results
+
+        results: list[Entry | None] = self._kept(facts, lambda pair: pair[0], work)
+        starts = [
+            number
+            for number, ((key, fact), result) in enumerate(zip(facts, results, strict=True))
+            if fact.kind is Kind.STARTED
+            and result is not None
+            and result.status is Status.SENDING
+            and begun[key][0].status is Status.ACCEPTED
+        ]
+        if starts:
+            kept = self._kept_from_starting([facts[number] for number in starts], begun, seen)
+            for number in starts:
+                results[number] = kept.get(facts[number][0], results[number])
+        return results
+
+    def _kept_from_starting(
+        self,
+        facts: Sequence[tuple[Key, Fact]],
+        begun: Mapping[Key, tuple[Entry, Row]],
+        seen: Mapping[str, int | None],
+    ) -> dict[Key, Entry]:
+        """Look a second time at what has been started, and take back what may not be any more.
+
+        Only its worker has a lease on it, and has sent nothing yet: the entry is written as it would be
+        had it not been started.
+        """
+
+        def work(rows: Rows) -> dict[Key, Entry]:
+            rows.load(_rules(rows, [begun[key][0] for key, _ in facts]))
+            kept = {}
+            for key, fact in facts:
+                before, row = begun[key]
+                if all(rows.version(pk) == seen[pk] for pk in _rules(rows, [before])):
+                    continue
+                rows.assume(f"E#{key}", before, row._replace(version=row.version + 1))
+                if other := recording.kept_from_starting(rows, before, fact):
+                    rows.write(other)
+                    kept[key] = other
+            return kept
+
+        kept, lost = self._tried(work)
+        if lost:
+            raise LedgerUnavailable("Somebody else has changed what was just started.")
+        return kept
+
+    def get_many(self, keys: Sequence[Key]) -> list[Entry | None]:
+        """Read entries."""
+        rows = self._rows()
+        rows.load([f"E#{key}" for key in keys])
+        return [rows.get(key) for key in keys]
+
+    def marked(self, marks: Sequence[Mark]) -> list[Entry | None]:
+        """Find the entries that receipts belong to."""
+        rows = self._rows()
+        rows.load([pk for mark in marks for pk in _pointers(mark)])
+        keys = [[rows.document(pk) for pk in _pointers(mark)] for mark in marks]
+        rows.load([f"E#{key}" for some in keys for key in some if key])
+        return [
+            next((one for key in some if key and (one := _of(rows.get(Key(key)), mark))), None)
+            for mark, some in zip(marks, keys, strict=True)
+        ]
+
+    def look(self, *, now: datetime, limit: int) -> list[Entry]:
+        """Take entries about which Twilio should be asked now."""
+        taken: list[Entry] = []
+        for _ in range(ATTEMPTS):
+            looked, lost = self._tried(partial(claiming.look, now=now, limit=limit - len(taken)))
+            taken += [entry for entry in looked if f"E#{entry.key}" not in lost]
+            if not lost:
+                break
+        return taken
+
+    def find(self, query: Query) -> list[Entry]:
+        """List entries, newest first; reads everything where neither key nor SID is told."""
+        pks: list[str] | None = None
+        if query.sid is not None:
+            rows = self._rows()
+            key = rows.document(f"sid#{query.sid}")
+            pks = [f"E#{key}"] if key else []
+        elif query.guid is not None and query.tenant_id is not None:
+            pks = [f"E#{query.tenant_id}/{query.guid}"]
+        if pks is not None:
+            found = [row for row in self._table.read(pks).values() if row is not None]
+        else:
+            found = list(self._table.everything("E#"))
+        entries = [(row.sequence, decode(row)) for row in found]
+        kept = [pair for pair in entries if matches(pair[1], query)]
+        kept.sort(key=lambda pair: (pair[1].created_at, pair[0]), reverse=True)
+        return [entry for _, entry in kept[: query.limit]]
+
+    def purge(self, *, now: datetime, limit: int) -> int:
+        """Replace entries by tombstones, and forget what was counted and noted long ago."""
+        rows = self._rows()
+        over = rows.due(Work.PURGE, now, limit)
+        over += rows.ended(Work.FETCH, now, limit - len(over))
+        letters = self._heads("due", INBOUND_DUE, limit, upto=moment(ms(now)) + "~")
+        keys = [
+            *(entry.key for entry in over),
+            *(one.key for one in self._read([f.pk for f in letters])),
+        ]
+        for key in keys:
+            self._whole(methodcaller("bury_document", key))
+        self._forget(now)
+        self._forget_names()
+        return len(keys)
+
+    def _forget(self, now: datetime) -> None:
+        """Delete strays and notes whose time is over."""
+        for name, kept in ((STRAYS, recording.STRAYS_KEPT), (NOTES, recording.NOTES_KEPT)):
+            for found in self._table.listed("place", name):
+                row = self._table.read([found.pk])[found.pk]
+                document = decode(row) if row is not None else None
+                if document is None or row is None:
+                    continue
+                if (document.last_at if name == STRAYS else document.at) >= now - kept:
+                    break
+                self._table.delete(found.pk, before=row.version)
+
+    def _forget_names(self) -> None:
+        """Delete names of places in which nothing waits, and that were not written for a day.
+
+        A name is written before anything is put into its place, and again every hour, so that one which
+        still has the version that was read a day later names a place that nobody uses.
+        """
+        day_ago = time.time_ns() // 1_000_000 - 86_400_000
+        for work in PLACED:
+            for found in list(self._table.listed("place", f"names/{work}")):
+                row = self._table.read([found.pk])[found.pk]
+                parts = self._table.parts(place_list(work, found.at))
+                is_old = row is not None and row.sequence < day_ago
+                if is_old and row and not any(self._table.count("place", p, most=1) for p in parts):
+                    self._table.delete(found.pk, before=row.version)
+
+    def probe(self) -> None:
+        """Write something."""
+        self._table.overwrite(Row("probe", 0, b"probe"))
+
+    def summary(self, now: datetime) -> Summary:
+        """Count what is unfinished and due, from indexes alone."""
+        statuses: Counter[Status] = Counter()
+        due = waiting = 0
+        oldest: int | None = None
+        for work in (*_WAITING, Work.FIND, Work.DECIDE):
+            for part in self._table.parts(work):
+                for found in self._table.listed("due", part):
+                    at, status = int(found.at[:20]), Status(found.at[20:-20])
+                    statuses[status] += 1
+                    waiting += work in PLACED
+                    if work in (Work.SEND, Work.BULK) and at <= ms(now):
+                        due += 1
+                        oldest = at if oldest is None else min(oldest, at)
+        rows = self._rows()
+        rows.load([STATE, PAUSES])
+        state: State = rows.document(STATE)
+        set_aside = Counter(pk[0] for pk in self._table.everything_in("aside"))
+        owed = [place for tenant in self._owing() for place in tenant]
+        return Summary(
+            unfinished={status: statuses[status] for status in UNFINISHED if statuses[status]},
+            due=due,
+            oldest_due_at=_at(oldest),
+            waiting=waiting,
+            restored_at=state.restored_at,
+            pauses=tuple(rows.pauses()),
+            outdated=state.schema > SCHEMA,
+            owed=len(owed),
+            oldest_owed_at=_at(min(owed, default=None)),
+            aside=set_aside["E"] + set_aside["I"],
+            review=set_aside["W"],
+            strays=self._table.count("place", STRAYS),
+        )
+
+    def _owing(self) -> Iterable[list[int]]:
+        """Give when reports are due, tenant by tenant."""
+        for tenant in self._table.listed("place", "names/owed"):
+            parts = self._table.parts(f"owed/{tenant.at}")
+            yield [
+                int(found.at[:20]) for part in parts for found in self._table.listed("owed", part)
+            ]
+
+    def mark_restored(self, at: datetime) -> None:
+        """Mark as restored, and turn what was under way into ``unknown``."""
+        fact, pause = recording.restored(at)
+
+        def mark(rows: Rows) -> None:
+            rows.keep_pause(pause)
+            state: State = rows.document(STATE)
+            rows.put(STATE, State(schema=state.schema, key_check=state.key_check, restored_at=at))
+
+        self._whole(mark)
+        under_way = [
+            row.pk
+            for row in self._table.everything("E#")
+            if decode(row).status in (Status.ACCEPTED, Status.SENDING)
+        ]
+        for pk in under_way:
+
+            def restore(rows: Rows, pk: str = pk) -> None:
+                entry = rows.document(pk)
+                if entry is not None and (changed := advance(entry, fact)):
+                    rows.write(changed)
+
+            self._whole(restore)
+
+    def close(self) -> None:
+        """Let go of connections."""
+        self._table.close()
+
+    def pauses(self) -> list[Pause]:
+        """List what is not sent for now."""
+        return self._rows().pauses()
+
+    def pause(self, pause: Pause, *, note: Note | None = None, replace: bool = False) -> bool:
+        """Write a pause."""
+        return self._whole(lambda rows: steering.pause(rows, pause, note, replace=replace))
+
+    def resume(self, names: Iterable[str], *, note: Note | None = None) -> int:
+        """Lift pauses."""
+        lifted = list(names)
+        return self._whole(lambda rows: steering.resume(rows, lifted, note))
+
+    def take_probe(self, name: str, *, now: datetime, until: datetime) -> Pause | None:
+        """Put a pause's probe off, if it is due."""
+        return self._whole(lambda rows: steering.take_probe(rows, name, now=now, until=until))
+
+    def waiting(self, now: datetime) -> list[Waiting]:
+        """Count what waits, by place."""
+        rows = self._rows()
+        found = []
+        for work in PLACED:
+            for place in rows.places(work):
+                parts = self._table.parts(place_list(work, place))
+                number = sum(self._table.count("place", part) for part in parts)
+                waits = rows.in_place(work, place, None, number)
+                over = sum(entry.deadline <= now for entry in waits)
+                found.append(Waiting(place, len(waits), over))
+        return sorted(found)
+
+    def write_note(self, note: Note) -> None:
+        """Add a line to the audit."""
+        self._whole(lambda rows: rows.write_note(note))
+
+    def notes(self, limit: int) -> list[Note]:
+        """List the audit, newest first."""
+        listed = self._table.listed("place", NOTES, backward=True)
+        pks = [found.pk for _, found in zip(range(limit), listed, strict=False)]
+        found: list[Note] = self._read(pks)
+        return found
+
+
+def _rules(rows: Rows, entries: Sequence[Entry]) -> list[str]:
+    """Give the keys of what decides whether entries may start: pauses and wishes."""
+    subjects = [one for entry in entries for one in attesting.subjects_of(entry)]
+    return [PAUSES, *map(rows.consent_pk, subjects)]
+
+
+def _applied(
+    work: Callable[[Rows, Sequence[Any]], Sequence[Any]], items: Sequence[Any], rows: Rows
+) -> Sequence[Any]:
+    return work(rows, items)
+
+
+def _opened(rows: Rows, key_check: str) -> State:
+    state: State | None = rows.document(STATE)
+    if state is None:
+        state = State(schema=SCHEMA, key_check=key_check)
+        rows.put(STATE, state)
+    return state
+
+
+def _insert(
+    rows: Rows, entry: Entry, restored_at: datetime | None, limits: Mapping[TenantId, int]
+) -> Inserted:
+    known = rows.get(entry.key)
+    if known is not None:
+        known = advance(known, Fact(kind=Kind.REPEATED, at=entry.created_at)) or known
+        rows.write(known)
+        return Inserted(known, created=False)
+    if rows.is_buried(entry.key):
+        return Inserted(purged(entry), created=False)
+    entry = recording.admitted(rows, entry, restored_at, limits)
+    rows.write(entry)
+    return Inserted(entry, created=True)
+
+
+def _pointers(mark: Mark) -> list[str]:
+    named = (("cor", mark.correlation), ("sid", mark.sid))
+    return [f"{kind}#{value}" for kind, value in named if value is not None]
+
+
+def _of(entry: Entry | None, mark: Mark) -> Entry | None:
+    """Give an entry that a pointer names, if it still is what was pointed at."""
+    if entry is None or entry.tenant_id != mark.tenant_id:
+        return None
+    is_it = mark.correlation is not None and entry.correlation == mark.correlation
+    return entry if is_it or (mark.sid is not None and entry.sid == mark.sid) else None
+
+
+def _at(milliseconds: int | None) -> datetime | None:
+    return None if milliseconds is None else datetime.fromtimestamp(milliseconds / 1000, UTC)

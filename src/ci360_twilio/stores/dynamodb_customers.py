@@ -1,0 +1,480 @@
+"""A DynamoDB ledger as far as customers and CI360 go; see :mod:`ci360_twilio.ports`."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Collection, Iterable, Sequence
+from datetime import datetime
+from functools import partial
+from itertools import islice
+from operator import methodcaller
+from typing import Any, TypeVar
+
+import msgspec
+
+from ci360_twilio.core.consent import Consent, Evidence, Subject, person_of, put_off
+from ci360_twilio.core.entry import Entry, Key
+from ci360_twilio.core.inbound import Inbound
+from ci360_twilio.core.report import Answer
+from ci360_twilio.core.seal import is_intact
+from ci360_twilio.core.tenant import TenantId
+from ci360_twilio.errors import LedgerUnavailable
+from ci360_twilio.ports import (
+    About,
+    Chore,
+    Conversation,
+    Erased,
+    Hearing,
+    InboundQuery,
+    Note,
+    Owed,
+    Owing,
+    Received,
+    Stray,
+    Verified,
+)
+from ci360_twilio.stores import attesting, erasing, reporting
+from ci360_twilio.stores.columns import ms
+from ci360_twilio.stores.dynamodb_items import (
+    CONSENTS,
+    LETTERS,
+    QUESTIONS,
+    STRAYS,
+    ChoreRow,
+    consents_list,
+    decode,
+    moment,
+    owed_list,
+    person_list,
+    pk_of,
+)
+from ci360_twilio.stores.dynamodb_rows import Conflict, Rows
+from ci360_twilio.stores.dynamodb_table import Found, Table
+from ci360_twilio.stores.talking import answers, names
+
+ATTEMPTS = 40
+"""How often a change is tried that others get in the way of."""
+TOGETHER = 100
+"""Consents that are read and written together."""
+
+T = TypeVar("T")
+
+
+class DynamoCustomers:
+    """See :class:`DynamoStore` for the whole."""
+
+    def __init__(self, table: Table, hash_key: bytes) -> None:
+        self._table = table
+        self._hash_key = hash_key
+        self._named: dict[str, int] = {}
+
+    def _rows(self) -> Rows:
+        return Rows(self._table, self._hash_key, self._named)
+
+    def _tried(self, work: Callable[[Rows], T], *, loose: bool = False) -> tuple[T, set[str]]:
+        """Do a piece of work and write it; gives what came of it, and the rows that others changed.
+
+        Where something has changed that the work rests on it is done once more.
+        """
+        for attempt in range(ATTEMPTS):
+            rows = self._rows()
+            result = work(rows)
+            try:
+                return result, rows.commit(loose=loose)
+            except Conflict:
+                time.sleep(random.uniform(0, 0.002 * 2 ** min(attempt, 7)))
+        raise LedgerUnavailable("Too many write to the same rows at one time.")
+
+    def _whole(self, work: Callable[[Rows], T]) -> T:
+        """Do a piece of work until all of it is written."""
+        for attempt in range(ATTEMPTS):
+            result, lost = self._tried(work)
+            if not lost:
+                return result
+            time.sleep(random.uniform(0, 0.002 * 2 ** min(attempt, 7)))
+        raise LedgerUnavailable("Too many write to the same rows at one time.")
+
+    def _heads(
+        self, index: str, name: str, limit: int, *, upto: str = "", after: str = "", **how: Any
+    ) -> list[Found]:
+        """Give the first places of all parts of a list together, in order."""
+        found = self._table.each(
+            lambda part: list(
+                islice(self._table.listed(index, part, upto=upto, after=after, **how), limit)
+            ),
+            self._table.parts(name),
+        )
+        return sorted((one for part in found for one in part), reverse=bool(how))[:limit]
+
+    def _read(self, pks: Sequence[str]) -> list[Any]:
+        """Read documents; those that are gone are left out."""
+        rows = self._table.read(pks)
+        return [decode(row) for row in (rows[pk] for pk in pks) if row is not None]
+
+    # Inbox
+
+    def conversations(self, asked: Sequence[Conversation]) -> list[Entry | None]:
+        """Find what customers answer."""
+        return self._table.each(self._conversation, asked) if asked else []
+
+    def _conversation(self, asked: Conversation) -> Entry | None:
+        to_them = self._rows().received_by(asked.tenant_id, asked.customer)
+        return next((entry for entry in to_them if answers(asked, entry)), None)
+
+    def is_heard(self, keys: Sequence[Key]) -> list[bool]:
+        """Tell which inbound messages are known."""
+        rows = self._rows()
+        rows.load([pk for key in keys for pk in (f"I#{key}", rows.tombstone_pk(key))])
+        return [rows.inbound(key) is not None or rows.is_buried(key) for key in keys]
+
+    def hear_many(self, hearings: Sequence[Hearing], *, now: datetime) -> list[Received]:
+        """Write inbound messages and what they say of consent."""
+        results: dict[int, Received] = {}
+        pending = list(range(len(hearings)))
+        for _ in range(ATTEMPTS):
+            some = [hearings[number] for number in pending]
+            heard, lost = self._tried(partial(self._hear, some, now))
+            done = zip(pending, heard, strict=True)
+            results |= {
+                number: one
+                for number, one in done
+                if f"I#{hearings[number].inbound.key}" not in lost
+            }
+            pending = [number for number in pending if number not in results]
+            if not pending:
+                return [results[number] for number in range(len(hearings))]
+        raise LedgerUnavailable("Too many write to the same rows at one time.")
+
+    def _hear(self, hearings: Sequence[Hearing], now: datetime, rows: Rows) -> list[Received]:
+        keys = [one.inbound.key for one in hearings]
+        consents = [rows.consent_pk(one.subject) for one in hearings if one.evidence]
+        rows.load([*map(pk_of, keys), *map(rows.tombstone_pk, keys), *consents])
+        return attesting.hear(rows, hearings, now)
+
+    def find_inbound(self, query: InboundQuery) -> list[Inbound]:
+        """List inbound messages, latest heard first."""
+        if query.customer is not None and query.tenant_id is not None:
+            name = person_list("letter", query.tenant_id, query.customer)
+            listed = list(self._table.listed("person", name, backward=True))
+        elif query.sid is None and query.tenant_id is None and query.customer is None:
+            listed = self._heads("place", LETTERS, query.limit, backward=True)
+        else:
+            listed = self._heads("place", LETTERS, 10**9, backward=True)
+        found = (
+            one
+            for one in self._read([found.pk for found in listed])
+            if query.tenant_id in (None, one.tenant_id)
+            and query.sid in (None, one.heard.sid)
+            and query.customer in (None, person_of(one.heard.sender))
+        )
+        return list(islice(found, query.limit))
+
+    # Consents
+
+    def consents(self, subjects: Sequence[Subject]) -> list[Consent | None]:
+        """Read consents."""
+        rows = self._rows()
+        rows.load([rows.consent_pk(one) for one in subjects])
+        return [rows.consent(one) for one in subjects]
+
+    def attest_many(
+        self, changes: Sequence[tuple[Subject, Evidence]], *, now: datetime
+    ) -> list[Consent | None]:
+        """Add evidence; of many changes some are written together."""
+        return self._changed(changes, now, attesting.attested)
+
+    def date_many(
+        self, changes: Sequence[tuple[Subject, Evidence]], *, now: datetime
+    ) -> list[Consent | None]:
+        """Write dates."""
+        return self._changed(changes, now, attesting.dated)
+
+    def _changed(
+        self,
+        changes: Sequence[tuple[Subject, Evidence]],
+        now: datetime,
+        change: Callable[[Rows, Subject, Evidence, datetime], Consent | None],
+    ) -> list[Consent | None]:
+        results: list[Consent | None] = []
+        for start in range(0, len(changes), TOGETHER):
+            some = changes[start : start + TOGETHER]
+            results += self._changed_together(some, now, change)
+        return results
+
+    def _changed_together(
+        self,
+        changes: Sequence[tuple[Subject, Evidence]],
+        now: datetime,
+        change: Callable[[Rows, Subject, Evidence, datetime], Consent | None],
+    ) -> list[Consent | None]:
+        def work(some: Sequence[int], rows: Rows) -> list[Consent | None]:
+            rows.load([rows.consent_pk(changes[number][0]) for number in some])
+            return [change(rows, *changes[number], now) for number in some]
+
+        results: dict[int, Consent | None] = {}
+        # What a text says may have its message owe a report, which rests on the consent.
+        loose = not any(evidence.sid for _, evidence in changes)
+        pending = list(range(len(changes)))
+        pk_of_subject = self._rows().consent_pk
+        while pending:
+            done, lost = self._tried(partial(work, tuple(pending)), loose=loose)
+            results |= {
+                number: consent
+                for number, consent in zip(pending, done, strict=True)
+                if pk_of_subject(changes[number][0]) not in lost
+            }
+            pending = [number for number in pending if number not in results]
+        return [results[number] for number in range(len(changes))]
+
+    def judge(
+        self, subject: Subject, sid: str, *, is_out: bool, now: datetime, by: str
+    ) -> Consent | None:
+        """Write what a person found in a text."""
+        return self._whole(
+            lambda rows: attesting.judged(rows, subject, sid, now, is_out=is_out, by=by)
+        )
+
+    def take_undated(self, *, now: datetime, limit: int) -> list[Consent]:
+        """Take consents that hang on dates."""
+
+        def work(rows: Rows) -> dict[str, Consent]:
+            found = self._heads("due", QUESTIONS, limit, upto=moment(ms(now)) + "~")
+            rows.load([one.pk for one in found])
+            taken = {}
+            for pk in (one.pk for one in found):
+                consent = rows.document(pk)
+                if consent is not None and consent.ask_at and ms(consent.ask_at) <= ms(now):
+                    taken[pk] = put_off(consent, now)
+                    rows.put(pk, taken[pk])
+            return taken
+
+        taken, lost = self._tried(work, loose=True)
+        return [consent for pk, consent in taken.items() if pk not in lost]
+
+    def list_consents(
+        self, tenant_id: TenantId, *, states: Collection[str] = (), after: int = 0, limit: int
+    ) -> tuple[list[Consent], int | None]:
+        """List consents, a page at a time."""
+        found: list[Consent] = []
+        while True:
+            after_text = moment(after) + "~" if after else ""
+            page = self._heads("place", consents_list(tenant_id), limit, after=after_text)
+            rows = self._table.read([one.pk for one in page])
+            for place in page:
+                row = rows[place.pk]
+                consent = decode(row) if row is not None else None
+                after = int(place.at)
+                if consent is not None and (not states or consent.state in states):
+                    found.append(consent)
+                    if len(found) == limit:
+                        return found, after
+            if len(page) < limit:
+                return found, None
+
+    def verify_consents(self, *, after: int = 0, limit: int) -> Verified:
+        """Check seals."""
+        after_text = moment(after) + "~" if after else ""
+        page = self._heads("ended", CONSENTS, limit, after=after_text)
+        rows = self._table.read([one.pk for one in page])
+        broken = []
+        for pk in (one.pk for one in page):
+            row = rows[pk]
+            if row is None:
+                continue
+            consent: Consent = decode(row)
+            hashed = bytes.fromhex(pk.removeprefix("W#"))
+            if not is_intact(consent, hashed, self._hash_key):
+                broken.append(f"{consent.tenant_id}/{hashed.hex()}")
+        then = int(page[-1].at) if len(page) == limit else None
+        return Verified(len(page), tuple(broken), then)
+
+    # Reports
+
+    def owing(self, now: datetime, *, most: int) -> list[Owing]:
+        """List tenants of whom something is due to be told."""
+        upto = moment(ms(now)) + "~"
+        tenants = sorted(one.at for one in self._table.listed("place", "names/owed"))
+        found = []
+        for tenant in map(TenantId, tenants):
+            parts = self._table.parts(owed_list(tenant))
+            due = sum(
+                self._table.each(
+                    lambda part: self._table.count("owed", part, upto=upto, most=most), parts
+                )
+            )
+            if due:
+                found.append(Owing(tenant, min(due, most)))
+        return found
+
+    def take_reports(
+        self, tenant_id: TenantId, *, now: datetime, until: datetime, limit: int
+    ) -> list[Owed]:
+        """Take reports."""
+        taken, lost = self._tried(
+            lambda rows: reporting.take(rows, tenant_id, now=now, until=until, limit=limit)
+        )
+        return [one for one in taken if pk_of(one.of.key) not in lost]
+
+    def answer_reports(self, answers: Sequence[tuple[Key, str, Answer]]) -> None:
+        """Write what came of attempts."""
+        pending = list(answers)
+        for _ in range(ATTEMPTS):
+            _, lost = self._tried(partial(reporting.answer, answers=tuple(pending)))
+            pending = [one for one in pending if pk_of(one[0]) in lost]
+            if not pending:
+                return
+        raise LedgerUnavailable("Too many write to the same rows at one time.")
+
+    def aside(self, tenant_id: TenantId | None, limit: int) -> list[Owed]:
+        """List what was set aside."""
+        documents = self._aside(tenant_id)
+        return [Owed(one, reporting.set_aside(one)) for one in documents][:limit]
+
+    def owe_again(self, tenant_id: TenantId | None, *, now: datetime) -> int:
+        """Have what was set aside sent once more."""
+        number = 0
+        for document in self._aside(tenant_id):
+            key = document.key
+
+            def again(rows: Rows, key: Key = key) -> int:
+                found = [one for one in rows.documents([key]) if one and reporting.set_aside(one)]
+                return reporting.owe_again(rows, found, now)
+
+            number += self._whole(again)
+        return number
+
+    def _aside(self, tenant_id: TenantId | None) -> list[Entry | Inbound]:
+        if tenant_id is not None:
+            pks = [one.pk for one in self._table.listed("aside", tenant_id)]
+        else:
+            pks = [pk for pk in self._table.everything_in("aside") if not pk.startswith("W#")]
+        rows = [row for row in self._table.read(pks).values() if row is not None]
+        rows.sort(key=lambda row: row.sequence)
+        found = [document for document in map(decode, rows) if reporting.set_aside(document)]
+        return sorted(found, key=lambda one: (isinstance(one, Inbound), one.tenant_id))
+
+    # Privacy
+
+    def about(
+        self,
+        tenant_id: TenantId,
+        *,
+        recipients: Collection[str] = (),
+        identities: Collection[tuple[str, str]] = (),
+    ) -> About:
+        """Find all that names a person, by looking through everything."""
+        people, known_as = {*recipients}, {*identities}
+        if not people and not known_as:
+            return About([], [], [])
+        found: dict[str, list[Any]] = {}
+        for kind in "EIW":
+            rows = sorted(self._table.everything(f"{kind}#"), key=lambda row: row.sequence)
+            found[kind] = [decode(row) for row in rows]
+        return About(
+            [one for one in found["E"] if names(one, tenant_id, people, known_as)],
+            [one for one in found["I"] if names(one, tenant_id, people, known_as)],
+            [one for one in found["W"] if one.tenant_id == tenant_id and one.recipient in people],
+        )
+
+    def erase(
+        self,
+        tenant_id: TenantId,
+        *,
+        entries: Iterable[Key],
+        inbound: Iterable[Key],
+        recipients: Collection[str],
+        words: Collection[str],
+        note: Note,
+    ) -> Erased:
+        """Replace documents by tombstones."""
+        entries, inbound = list(entries), list(inbound)
+        return self._whole(
+            lambda rows: erasing.erase(
+                rows,
+                tenant_id,
+                entries=entries,
+                inbound=inbound,
+                recipients=recipients,
+                words=words,
+                note=note,
+            )
+        )
+
+    # Chores
+
+    def add_chores(self, names: Iterable[str], *, due_at: datetime) -> None:
+        """Write chores that are new."""
+        wanted = list(names)
+
+        def work(rows: Rows) -> None:
+            rows.load([f"C#{name}" for name in wanted])
+            for name in wanted:
+                if rows.document(f"C#{name}") is None:
+                    rows.put(f"C#{name}", ChoreRow(name=name, due_at=due_at))
+
+        self._tried(work)  # whoever was there first is as good
+
+    def take_chore(self, kind: str, *, now: datetime, until: datetime) -> Chore | None:
+        """Take a chore."""
+        for found in self._table.listed("due", f"chore/{kind}", upto=moment(ms(now)) + "~"):
+
+            def take(rows: Rows, pk: str = found.pk) -> Chore | None:
+                known = rows.document(pk)
+                if known is None or ms(known.due_at) > ms(now):
+                    return None
+                rows.put(pk, msgspec.structs.replace(known, due_at=until))
+                return Chore(known.name, known.mark)
+
+            chore, lost = self._tried(take)
+            if chore is not None and not lost:
+                return chore
+        return None
+
+    def end_chore(self, name: str, *, due_at: datetime, mark: str | None) -> None:
+        """Write when a chore is due next."""
+
+        def work(rows: Rows) -> None:
+            if rows.document(f"C#{name}") is not None:
+                rows.put(f"C#{name}", ChoreRow(name=name, due_at=due_at, mark=mark))
+
+        self._whole(work)
+
+    def drop_chores(self, names: Iterable[str]) -> None:
+        """Remove chores."""
+        for name in list(names):
+            self._whole(methodcaller("drop", f"C#{name}"))
+
+    # Strays
+
+    def keep_strays(self, strays: Sequence[Stray]) -> None:
+        """Write receipts that belong to nothing."""
+
+        def work(rows: Rows) -> None:
+            rows.load([_stray_pk(one) for one in strays])
+            for stray in strays:
+                known = rows.document(_stray_pk(stray))
+                merged = known and msgspec.structs.replace(
+                    stray, first_at=known.first_at, times=known.times + stray.times
+                )
+                rows.put(_stray_pk(stray), merged or stray)
+
+        if strays:
+            self._each_alone(work, strays)
+
+    def _each_alone(self, work: Callable[[Rows], None], strays: Sequence[Stray]) -> None:
+        _, lost = self._tried(work)
+        left = [one for one in strays if _stray_pk(one) in lost]
+        if left:
+            time.sleep(random.uniform(0, 0.01))
+            self.keep_strays(left)
+
+    def strays(self, limit: int) -> list[Stray]:
+        """List them, latest heard first."""
+        listed = islice(self._table.listed("place", STRAYS, backward=True), limit)
+        found: list[Stray] = self._read([one.pk for one in listed])
+        return found
+
+
+def _stray_pk(stray: Stray) -> str:
+    return f"S#{stray.tenant_id}/{stray.sid}"
