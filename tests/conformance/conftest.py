@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
@@ -24,6 +25,7 @@ from ci360_twilio.stores.dynamodb import DynamoStore
 from ci360_twilio.stores.dynamodb_table import Table, definition
 from ci360_twilio.stores.memory import MemoryStore
 from ci360_twilio.stores.sqlite import SqliteStore
+from ci360_twilio.twin.table import TwinTable
 
 
 class Backend(Protocol):
@@ -140,10 +142,31 @@ class Dynamo:
         self._mock.stop()
 
 
+class Twin:
+    """The twin's table, whose indexes are up to date here; every store shares it."""
+
+    def __init__(self, _folder: Path) -> None:
+        self.flush()
+
+    def make(self) -> Store:
+        """Open it."""
+        return DynamoStore(self._table, hash_key=b"k" * 32)
+
+    def flush(self) -> None:
+        """Start with another."""
+        now = 1_772_443_800.0
+        self._table = TwinTable(clock=lambda: now, chance=random.Random(1), lag=0.0)
+
+    def close(self) -> None:
+        """Let it go."""
+        self._table.close()
+
+
 BACKENDS: Mapping[str, Callable[[Path], Backend]] = {
     "memory": Memory,
     "sqlite": Sqlite,
     "dynamodb": Dynamo,
+    "table": Twin,
 }
 
 
@@ -151,6 +174,7 @@ BACKENDS: Mapping[str, Callable[[Path], Backend]] = {
     params=[
         "memory",
         "sqlite",
+        "table",
         pytest.param("dynamodb", marks=pytest.mark.slow),  # moto takes a hundred times as long
     ]
 )

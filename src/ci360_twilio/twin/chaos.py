@@ -32,12 +32,13 @@ from ci360_twilio.flow.settle import Settled, Settlement
 from ci360_twilio.flow.webhook import Doorkeeper, Webhook
 from ci360_twilio.logs import Log
 from ci360_twilio.ports import InboundQuery, Query, Store, Tenants
+from ci360_twilio.stores.memory import MemoryStore
 from ci360_twilio.twin.account import TwinAccount
 from ci360_twilio.twin.callback import Callback, Failing
 from ci360_twilio.twin.clock import VirtualClock
 from ci360_twilio.twin.events import outbound_body
 from ci360_twilio.twin.faults import FaultPlan
-from ci360_twilio.twin.flaky import FlakyStore
+from ci360_twilio.twin.flaky import flaky
 from ci360_twilio.twin.inside import InsideTwilio
 from ci360_twilio.twin.mortal import LEASE_SECONDS, PUBLIC_URL, MortalWorker
 from ci360_twilio.twin.oracle import Evidence, Verdict, judge
@@ -119,6 +120,8 @@ class Campaign:
 
     sender_rates: Mapping[str, float] = {PACED: 20}
     """Segments per second of senders, as the tenant's document has them."""
+    idle = 30.0
+    """Seconds after which a worker that finds nothing looks again, once the campaign is over."""
 
     def __init__(self, seed: int, messages: int, play: Play | None = None) -> None:
         """Set the stage.
@@ -137,7 +140,7 @@ class Campaign:
         self.key_of: dict[str, Key] = {}
         self.token = OneTenant(self.sender_rates)
         self.tenants: Tenants = self.token
-        self.store: Store = FlakyStore(self.play.ledger, self.chance)
+        self.store = flaky(self.ledger(), self.play.ledger, self.chance)
         self.twin = TwilioTwin(
             accounts=[self.account()],
             clock=self.clock,
@@ -203,6 +206,10 @@ class Campaign:
         letters = self.store.find_inbound(InboundQuery(limit=10**9))
         return judge_told(entries, letters, self.twin.messages, self.telling.twin.events)
 
+    def ledger(self) -> Store:
+        """Give the ledger, which fails now and then."""
+        return MemoryStore()
+
     def account(self) -> TwinAccount:
         """Give the account that the tenant sends by."""
         return TwinAccount(sid=ACCOUNT, auth_token=TOKEN, life=self.play.life)
@@ -253,14 +260,22 @@ class Campaign:
         self.token.write("ci360_client_secret", NEW_SECRET)
 
     def pause(self) -> None:
-        """Pause everything, as a person would."""
-        self.store.pause(
-            Pause(scope=Scope.ALL, cause=Cause.PERSON, reason="paused", since=self.clock.now)
+        """Pause everything, as a person would, who tries again where that failed."""
+        everything = Pause(
+            scope=Scope.ALL, cause=Cause.PERSON, reason="paused", since=self.clock.now
         )
+        try:
+            self.store.pause(everything)
+        except LedgerUnavailable:
+            self.after(1.0, self.pause)
 
     def resume(self) -> None:
-        """Lift what a person has paused."""
-        self.store.resume([one.name for one in self.store.pauses() if one.cause is Cause.PERSON])
+        """Lift what a person has paused, in the same way."""
+        lasting = [one.name for one in self.store.pauses() if one.cause is Cause.PERSON]
+        try:
+            self.store.resume(lasting)
+        except LedgerUnavailable:
+            self.after(1.0, self.resume)
 
     def close_country(self) -> None:
         """Have Twilio refuse British recipients."""
@@ -331,7 +346,7 @@ class Campaign:
         if self.chance.random() < 0.05:
             worker.keep()
         young = self.clock.now - START < timedelta(seconds=2 * self.messages / PER_SECOND + 60)
-        pause = 0.1 if busy else min(pause * 2, 1.0 if young else 30.0)
+        pause = 0.1 if busy else min(pause * 2, 1.0 if young else self.idle)
         if busy and self.chance.random() < self.play.freezes:
             self.after(self.chance.choice(FREEZES), partial(self._tick, worker, pause))
             return
@@ -353,7 +368,7 @@ class Campaign:
         with suppress(LedgerUnavailable):
             while self.finding.find_many(100) == 100:
                 pass
-        self.after(pause, partial(self._find, min(pause * 1.05, 120.0)))
+        self.after(pause, partial(self._find, min(pause * 1.05, 4 * self.idle)))
 
     def _listed(self, to: str, rows: list[Listed]) -> None:
         key = self.key_of.get(to)
