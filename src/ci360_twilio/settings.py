@@ -145,6 +145,7 @@ SETTINGS: Mapping[str, Setting] = {
     "secrets_region": Setting(_text, "AWS region of the secrets; default: the function's own."),
     "tenant_cache": Setting(_number(0, 86_400), "Seconds for which a tenant's document is kept."),
     "ledger": Setting(_ledger, "sqlite:////absolute/path.db, memory: or dynamodb:TABLE."),
+    "queue_url": Setting(_text, "SQS queue that says to the stack's functions what is to be sent."),
     "hash_key": Setting(
         _text, "Secret for the hashes that outlive entries; default: a file beside the ledger."
     ),
@@ -193,6 +194,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     secrets_region: str | None = None
     tenant_cache: float = 300.0
     ledger: str = ""
+    queue_url: str | None = None
     hash_key: str | None = None
     twilio_hosts: tuple[str, ...] = ()
     ci360_hosts: tuple[str, ...] = ()

@@ -44,12 +44,12 @@ class Direct:
 
     def handle(self, event: object, context: object) -> dict[str, Any]:
         """Answer one invocation; never raises."""
-        until = time.monotonic() + _seconds_left(context) - MARGIN_SECONDS
-        request = parse_invocation(event, _request_id(context))
+        until = time.monotonic() + seconds_left(context) - MARGIN_SECONDS
+        request = parse_invocation(event, request_id_of(context))
         if isinstance(request, Response):
-            return _answer(request)
+            return answer_of(request)
         try:
-            return _answer(self._respond(request, until))
+            return answer_of(self._respond(request, until))
         finally:
             # Between invocations the instance may be frozen; a connection that outlives that
             # may be dead, and a request lost on it would be an unknown outcome.
@@ -113,7 +113,8 @@ def _key_was_checked(context: Mapping[str, Any]) -> bool:
     return isinstance(identity, dict) and bool(identity.get("apiKeyId"))
 
 
-def _answer(response: Response) -> dict[str, Any]:
+def answer_of(response: Response) -> dict[str, Any]:
+    """Give a response as API Gateway takes it from a function."""
     headers = {"Content-Type": response.content_type, **dict(response.headers)}
     return {
         "statusCode": response.status,
@@ -123,12 +124,14 @@ def _answer(response: Response) -> dict[str, Any]:
     }
 
 
-def _seconds_left(context: object) -> float:
+def seconds_left(context: object) -> float:
+    """Tell what is left of an invocation."""
     left = getattr(context, "get_remaining_time_in_millis", None)
     return left() / 1000 if callable(left) else UNLIMITED_SECONDS
 
 
-def _request_id(context: object) -> str:
+def request_id_of(context: object) -> str:
+    """Give AWS's id of an invocation."""
     return str(getattr(context, "aws_request_id", None) or "local")
 
 
@@ -150,7 +153,7 @@ def _instance(context: object) -> Direct:
                     "only; set CI360_TWILIO_LEDGER to recognise it everywhere"
                 )
                 log.warning("direct.no_ledger", message=words)
-            if (seconds := _seconds_left(context)) < ENOUGH_SECONDS:
+            if (seconds := seconds_left(context)) < ENOUGH_SECONDS:
                 words = (
                     "the function may be ended before Twilio has answered; what is cut off may have "
                     "been sent: set its time-out to 30 seconds or more"
@@ -166,5 +169,5 @@ def direct(event: object, context: object) -> dict[str, Any]:
     except (SettingsError, BeforeSending) as exc:
         Log().error("direct.start", error=exc.code, message=exc.message)
         words = "The function is not set up; its log says why."
-        return _answer(failure(503, exc.code, words, _request_id(context)))
+        return answer_of(failure(503, exc.code, words, request_id_of(context)))
     return instance.handle(event, context)

@@ -17,6 +17,7 @@ from datetime import datetime
 from ci360_twilio.core.entry import Entry, Fact, Key
 from ci360_twilio.core.pause import Cause
 from ci360_twilio.edge.reporter import Reporter
+from ci360_twilio.edge.rounds import attend_to_customers, look_after_messages
 from ci360_twilio.errors import LedgerUnavailable
 from ci360_twilio.flow.send import ATTEMPT_SECONDS, Begun
 from ci360_twilio.logs import LEDGER_PURGED
@@ -61,8 +62,8 @@ class Worker:
         """Work until stopped. Requests that are open then are waited for and recorded."""
         senders = [threading.Thread(target=self._send, name="send") for _ in range(self._most)]
         keepers = [
-            threading.Thread(target=self._keep, args=(self._look_after_messages,), name="keep"),
-            threading.Thread(target=self._keep, args=(self._attend_to_customers,), name="attend"),
+            threading.Thread(target=self._keep, args=(look_after_messages,), name="keep"),
+            threading.Thread(target=self._keep, args=(attend_to_customers,), name="attend"),
         ]
         for thread in (*senders, *keepers):
             thread.start()
@@ -89,40 +90,16 @@ class Worker:
             fact = self._sending.attempt(begun, timeout=ATTEMPT_SECONDS)
             self._done.put((begun.entry.key, fact))
 
-    def _keep(self, work: Callable[[], None]) -> None:
+    def _keep(self, work: Callable[[Parts, Callable[[], bool]], None]) -> None:
         """Do something again and again until the worker stops; its failures keep nothing else."""
         while not self._kept.wait(KEEP_SECONDS):
             try:
-                work()
+                work(self._parts, self._kept.is_set)
             except LedgerUnavailable as exc:
                 self._log.error("worker.ledger", error=exc.code, message=exc.message)
                 self._kept.wait(BACKOFF_SECONDS)
             except Exception as exc:  # noqa: BLE001 - sending goes on; the next round tries again
                 self._log.error("worker.keep", error=type(exc).__name__)
-
-    def _look_after_messages(self) -> None:
-        """Ask Twilio what became of messages, and whether what was paused works again."""
-        self._parts.pausing.ask(self._parts.client)
-        self._parts.pausing.write()
-        self._find()
-
-    def _attend_to_customers(self) -> None:
-        """Ask when customers wrote where that decides; list what no webhook brought; pull wishes."""
-        parts = self._parts
-        while not self._kept.is_set() and parts.dating.date_due(AT_ONCE) == AT_ONCE:
-            pass
-        parts.catching_up.add(self._sending.senders)
-        while not self._kept.is_set() and parts.catching_up.list_due():
-            pass
-        for tenant in parts.tenants.known():
-            parts.preferences.schedule(tenant)
-        while not self._kept.is_set() and parts.preferences.pull_due():
-            pass
-
-    def _find(self) -> None:
-        """Look for messages until there is nothing more to look for just now, or the worker stops."""
-        while not self._kept.is_set() and self._parts.finding.find_many(AT_ONCE) == AT_ONCE:
-            pass
 
     def _round(self) -> None:
         """Write what came back and begin what goes out in one commit; then look for more."""

@@ -99,8 +99,13 @@ class Sending:
         """The senders that this process has sent from."""
         return self._senders.copy()
 
-    def claim(self, limit: int, keys: Sequence[Key] | None = None) -> list[Entry]:
+    def claim(
+        self, limit: int, keys: Sequence[Key] | None = None, *, in_turn: bool = False
+    ) -> list[Entry]:
         """Take entries that may be sent, for one lease; what time has overtaken is logged.
+
+        With ``keys`` these are taken, without asking for their senders' budgets; with ``in_turn`` those
+        whose senders are paced are put into their queues by :meth:`begin` instead of being started.
 
         Where a claim only puts entries aside, behind a pause or in a queue, it is made again: those
         behind them may go.
@@ -110,6 +115,8 @@ class Sending:
             claimed = self._claim(limit, keys)
             if claimed.entries or not claimed.placed:
                 break
+        if in_turn:
+            self._unpaced.update(entry.key for entry in claimed.entries)
         return claimed.entries
 
     def _claim(self, limit: int, keys: Sequence[Key] | None) -> Claimed:
@@ -172,6 +179,7 @@ class Sending:
 
     def release(self, entries: Sequence[Entry]) -> None:
         """Give claimed entries back that were not begun."""
+        self._unpaced.difference_update(entry.key for entry in entries)
         now = self._clock()
         back = [
             (entry.key, self._fact(entry, Kind.POSTPONED, due_at=now, reason="worker_stopped"))

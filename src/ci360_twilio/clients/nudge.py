@@ -1,0 +1,74 @@
+"""A queue that says which entries are there to be sent: by their keys alone, never by what they hold.
+
+What it says may be lost, late or said twice: the ledger is the outbox, and a sweep finds what is due.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ci360_twilio.core.entry import Key
+from ci360_twilio.errors import SettingsError
+
+AT_ONCE = 10
+"""Messages in one request (docs: SendMessageBatch)."""
+LONGEST_DELAY = 900
+"""Seconds for which SQS holds a message back."""
+
+
+class Nudge:
+    """One SQS queue."""
+
+    def __init__(self, url: str, client: Any = None) -> None:
+        """Make it.
+
+        Args:
+            url: of the queue; its region is in it, as AWS writes it.
+            client: of botocore, for ``sqs``; made here unless given.
+
+        Raises:
+            SettingsError: the ``aws`` extra is not installed, or no region is set.
+        """
+        self._url = url
+        self._client = client if client is not None else _make_client()
+
+    def say(self, keys: Sequence[tuple[Key, float]]) -> int:
+        """Say which entries are there, and in how many seconds each is due; gives how many were not said."""
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        unsaid = 0
+        for start in range(0, len(keys), AT_ONCE):
+            some = keys[start : start + AT_ONCE]
+            messages = [
+                {
+                    "Id": str(number),
+                    "MessageBody": key,
+                    "DelaySeconds": min(max(int(wait + 0.999), 0), LONGEST_DELAY),
+                }
+                for number, (key, wait) in enumerate(some)
+            ]
+            try:
+                said = self._client.send_message_batch(QueueUrl=self._url, Entries=messages)
+                unsaid += len(said.get("Failed", ()))
+            except (BotoCoreError, ClientError):
+                unsaid += len(some)
+        return unsaid
+
+
+def _make_client() -> Any:
+    try:
+        import botocore.config
+        import botocore.session
+        from botocore.exceptions import BotoCoreError
+    except ImportError as exc:
+        words = "A queue needs the extra: pip install 'ci360-twilio-connector[aws]'"
+        raise SettingsError(words) from exc
+    config = botocore.config.Config(
+        connect_timeout=2, read_timeout=5, retries={"total_max_attempts": 2}
+    )
+    try:
+        return botocore.session.get_session().create_client("sqs", config=config)
+    except BotoCoreError as exc:
+        words = f"The queue cannot be used ({type(exc).__name__}); set the AWS region."
+        raise SettingsError(words) from exc

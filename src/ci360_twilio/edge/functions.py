@@ -1,0 +1,356 @@
+"""The functions of the AWS stack: each a verb or two over the same ledger, and none knows of another.
+
+=========== ======================================== ============================================
+function    invoked by                               does
+=========== ======================================== ============================================
+``receive`` the REST API, for CI360's events         accept, then say the key in the queue
+``deliver`` the queue                                send what it names, many at one time
+``webhook`` the REST API, for Twilio                 settle and hear
+``report``  a schedule                               tell CI360 what is owed
+``sweep``   a schedule                               send what a lost nudge left or what waits in a
+                                                     sender's queue; ask, list, purge, measure
+=========== ======================================== ============================================
+
+A lost nudge costs time, never a message.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+from urllib.parse import urlencode
+
+import msgspec
+
+from ci360_twilio.clients.nudge import Nudge
+from ci360_twilio.core.entry import Entry, Fact, Key, Status
+from ci360_twilio.edge.aws import (
+    MARGIN_SECONDS,
+    answer_of,
+    parse_invocation,
+    request_id_of,
+    seconds_left,
+)
+from ci360_twilio.edge.http import Request, Response, Routes, failure, respond
+from ci360_twilio.edge.rounds import (
+    attend_to_customers,
+    look_after_messages,
+    plan_for_customers,
+)
+from ci360_twilio.errors import ConnectorError, LedgerUnavailable
+from ci360_twilio.flow.accept import Accepted
+from ci360_twilio.flow.addresses import INBOUND, STATUS
+from ci360_twilio.flow.report import TELL_SECONDS
+from ci360_twilio.flow.send import ATTEMPT_SECONDS, Begun
+from ci360_twilio.logs import LEDGER_PURGED, Log, capture_foreign
+from ci360_twilio.ports import Summary
+from ci360_twilio.settings import read_settings
+from ci360_twilio.wiring import REPORTS_AT_ONCE, Parts, utc_now, wire
+
+AT_ONCE = 100
+"""Requests to Twilio that an instance has open at one time."""
+SHORTEST_ATTEMPT = 3.0
+"""Seconds that must be left of an invocation for an attempt to be begun."""
+LOOK_SECONDS = 1.0
+"""How often the sweep looks whether a queue has its turn."""
+PURGE_BATCH = 500
+NAMESPACE = "ci360-twilio"
+_KEY = re.compile(r"[A-Za-z0-9_-]{1,64}/.{1,256}", re.DOTALL)
+_ROUTE = re.compile(f".*({re.escape(STATUS)}|{re.escape(INBOUND)})", re.DOTALL)
+
+
+class Stack:
+    """The parts of an instance, made once; every method answers one invocation."""
+
+    def __init__(self, parts: Parts, nudge: Nudge | None) -> None:
+        """Make it.
+
+        Args:
+            parts: the process's implementations.
+            nudge: the queue before ``deliver``; without one the sweep sends everything.
+        """
+        self._parts = parts
+        self._nudge = nudge
+        self._log = parts.log
+        self._pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="out")
+        self._routes = Routes(
+            parts.acceptance,
+            parts.store,
+            parts.log,
+            settlement=parts.settlement,
+            listening=parts.listening,
+            dating=parts.dating,
+            authenticated_upstream=parts.settings.authenticated_upstream,
+        )
+
+    def receive(self, event: object, context: object) -> dict[str, Any]:
+        """Answer an event of CI360's."""
+        request = parse_invocation(event, request_id_of(context))
+        if isinstance(request, Response):
+            return answer_of(request)
+        answer = self._routes.accept([request])[0]
+        if isinstance(answer, Accepted) and answer.entry.status is Status.ACCEPTED:
+            self._say([answer.entry])
+        return answer_of(respond(answer, request.request_id))
+
+    def webhook(self, event: object, context: object) -> dict[str, Any]:
+        """Answer a webhook of Twilio's."""
+        request = parse_webhook(event, request_id_of(context))
+        if isinstance(request, Response):
+            return answer_of(request)
+        return answer_of(self._routes.handle(request))
+
+    def deliver(self, event: object, context: object) -> dict[str, Any]:
+        """Send what a batch of the queue names; gives the messages that are to come again.
+
+        One that names nothing comes again until the queue sets it aside, and keeps no other.
+        """
+        until = time.monotonic() + seconds_left(context) - MARGIN_SECONDS
+        named: dict[str, Key] = {}
+        again: list[str] = []
+        for number, record in enumerate(_records(event)):
+            message, body = str(record.get("messageId", number)), record.get("body")
+            if isinstance(body, str) and _KEY.fullmatch(body):
+                named[message] = Key(body)
+            else:
+                self._log.error("deliver.refused", reason="no_key", message=message)
+                again.append(message)
+        try:
+            self._send(list(dict.fromkeys(named.values())), until)
+        except LedgerUnavailable as exc:
+            self._log.error("deliver.ledger", error=exc.code, message=exc.message)
+            again.extend(named)
+        return {"batchItemFailures": [{"itemIdentifier": message} for message in again]}
+
+    def report(self, _event: object, context: object) -> dict[str, Any]:
+        """Tell CI360 of what is owed, until that is nothing or the time is nearly over."""
+        until = time.monotonic() + seconds_left(context) - MARGIN_SECONDS - TELL_SECONDS
+        reporting, told = self._parts.reporting, 0
+        try:
+            while time.monotonic() < until:
+                tasks = reporting.take(REPORTS_AT_ONCE)
+                if not tasks:
+                    break
+                reporting.record(list(self._pool.map(reporting.tell, tasks)))
+                told += sum(len(task.owed) for task in tasks)
+        except LedgerUnavailable as exc:
+            self._log.error("report.ledger", error=exc.code, message=exc.message)
+        finally:
+            self._parts.ci360.close()
+        return {"reports": told}
+
+    def sweep(self, _event: object, context: object) -> dict[str, Any]:
+        """Send what is due, do the rounds, and measure."""
+        until = time.monotonic() + seconds_left(context) - MARGIN_SECONDS
+        parts = self._parts
+        rounds: tuple[Callable[[], object], ...] = (
+            lambda: look_after_messages(parts, lambda: time.monotonic() > until),
+            lambda: attend_to_customers(parts, lambda: time.monotonic() > until),
+            self._purge,
+            lambda: self._send_due(until),
+        )
+        for work in rounds:
+            try:
+                work()
+            except ConnectorError as exc:
+                self._log.error("sweep.failed", error=exc.code, message=exc.message)
+            except Exception as exc:  # noqa: BLE001 - the other rounds go on
+                self._log.error("sweep.unexpected", error=type(exc).__name__)
+        parts.client.close()
+        try:
+            summary = parts.store.summary(utc_now())
+        except LedgerUnavailable:
+            return {"due": None}
+        sys.stdout.write(metrics_line(summary, time.time()) + "\n")
+        return {"due": summary.due}
+
+    def _send_due(self, until: float) -> None:
+        """Send what is due and what has its turn, as long as anything waits and time is left."""
+        while until - time.monotonic() > SHORTEST_ATTEMPT:
+            entries = self._parts.sending.claim(AT_ONCE)
+            if entries:
+                self._send_claimed(entries, until)
+            elif self._parts.store.waiting(utc_now()):
+                time.sleep(LOOK_SECONDS)
+            else:
+                return
+
+    def _send(self, keys: Sequence[Key], until: float) -> None:
+        if not keys:
+            return
+        entries = self._parts.sending.claim(len(keys), keys, in_turn=True)
+        try:
+            self._send_claimed(entries, until)
+            plan_for_customers(self._parts)
+        finally:
+            # Between invocations the instance may be frozen; a connection that outlives that may be
+            # dead, and a request lost on it would be an unknown outcome.
+            self._parts.client.close()
+
+    def _send_claimed(self, entries: Sequence[Entry], until: float) -> None:
+        """Make one attempt for each, all at one time, and write what came of them."""
+        sending = self._parts.sending
+        for start in range(0, len(entries), AT_ONCE):
+            some = entries[start : start + AT_ONCE]
+            left = until - time.monotonic()
+            if left < SHORTEST_ATTEMPT:
+                sending.release(entries[start:])
+                self._say(entries[start:])
+                return
+            timeout = min(ATTEMPT_SECONDS, left)
+            begun = sending.begin(some)
+
+            def attempt(one: Begun, timeout: float = timeout) -> tuple[Key, Fact]:
+                return one.entry.key, sending.attempt(one, timeout=timeout)
+
+            self._record(list(self._pool.map(attempt, begun)))
+
+    def _record(self, facts: Sequence[tuple[Key, Fact]]) -> None:
+        """Write what came of attempts; what cannot be written is ``unknown`` when its lease ends."""
+        if not facts:
+            return
+        try:
+            results = self._parts.sending.record(facts)
+        except LedgerUnavailable:
+            results = self._parts.sending.record(facts)  # once more: Twilio has made these
+        again = [one for one in results if one is not None and one.status is Status.ACCEPTED]
+        self._say(again)
+
+    def _say(self, entries: Sequence[Entry]) -> None:
+        """Say what is there to be sent, and when it is due."""
+        now = utc_now()
+        due = [
+            (entry.key, (entry.due_at - now).total_seconds())
+            for entry in entries
+            if entry.place is None
+        ]
+        unsaid = self._nudge.say(due) if self._nudge is not None and due else 0
+        if unsaid:
+            self._log.warning("nudge.lost", entries=unsaid)
+
+    def _purge(self) -> None:
+        if purged := self._parts.store.purge(now=utc_now(), limit=PURGE_BATCH):
+            self._log.info(LEDGER_PURGED, entries=purged)
+
+
+def parse_webhook(event: object, request_id: str) -> Request | Response:
+    """Read a webhook that API Gateway hands over: REST API (v1) or HTTP API (v2).
+
+    A stage, or the base path of a domain, may stand in front of our route; what Twilio has signed is
+    the public address and our route.
+    """
+    request = parse_invocation(event, request_id)
+    if isinstance(request, Response):
+        return request
+    members: Mapping[str, Any] = event if isinstance(event, dict) else {}
+    http = _member(_member(members, "requestContext"), "http")
+    path = str(members.get("rawPath") or members.get("path") or "")
+    in_front = _ROUTE.match(path)
+    if in_front is None:
+        return failure(404, "not_found", "There is nothing here.", request_id)
+    query = members.get("rawQueryString")
+    if not isinstance(query, str):
+        several = _member(members, "multiValueQueryStringParameters")
+        query = urlencode(several or _member(members, "queryStringParameters"), doseq=True)
+    return msgspec.structs.replace(
+        request,
+        method=str(members.get("httpMethod") or http.get("method") or "POST"),
+        path=path[in_front.start(1) :],
+        query=query,
+    )
+
+
+def metrics_line(summary: Summary, now: float) -> str:
+    """Write the state of the ledger as CloudWatch takes metrics out of a log (embedded metric format)."""
+    oldest = [
+        0.0 if at is None else max(now - at.timestamp(), 0.0)
+        for at in (summary.oldest_due_at, summary.oldest_owed_at)
+    ]
+    values: dict[str, float] = {
+        "Due": summary.due,
+        "OldestDueSeconds": round(oldest[0], 1),
+        "Waiting": summary.waiting,
+        "Unknown": summary.unfinished.get(Status.UNKNOWN, 0),
+        "Held": summary.unfinished.get(Status.HELD, 0),
+        "ReportsOwed": summary.owed,
+        "OldestReportSeconds": round(oldest[1], 1),
+        "ReportsAside": summary.aside,
+        "ToReview": summary.review,
+        "Paused": len(summary.pauses),
+    }
+    units = {"OldestDueSeconds": "Seconds", "OldestReportSeconds": "Seconds"}
+    directive = {
+        "Namespace": NAMESPACE,
+        "Dimensions": [[]],
+        "Metrics": [{"Name": name, "Unit": units.get(name, "Count")} for name in values],
+    }
+    about = {"Timestamp": int(now * 1000), "CloudWatchMetrics": [directive]}
+    return json.dumps({"_aws": about, **values})
+
+
+def _records(event: object) -> list[Mapping[str, Any]]:
+    members: Mapping[str, Any] = event if isinstance(event, dict) else {}
+    records = members.get("Records")
+    return [one for one in (records if isinstance(records, list) else []) if isinstance(one, dict)]
+
+
+def _member(members: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    found = members.get(name)
+    return found if isinstance(found, dict) else {}
+
+
+_lock = threading.Lock()
+_stack: Stack | None = None
+
+
+def _instance() -> Stack:
+    global _stack
+    with _lock:
+        if _stack is None:
+            settings = read_settings()
+            log = Log(level=settings.log_level)
+            capture_foreign(log)
+            nudge = Nudge(settings.queue_url) if settings.queue_url else None
+            _stack = Stack(wire(settings, log), nudge)
+        return _stack
+
+
+def receive(event: object, context: object) -> dict[str, Any]:
+    """Answer an event of CI360's, through API Gateway."""
+    return _answered(lambda stack: stack.receive(event, context), context)
+
+
+def webhook(event: object, context: object) -> dict[str, Any]:
+    """Answer a webhook of Twilio's, through API Gateway."""
+    return _answered(lambda stack: stack.webhook(event, context), context)
+
+
+def deliver(event: object, context: object) -> dict[str, Any]:
+    """Send what a batch of the queue names."""
+    return _instance().deliver(event, context)
+
+
+def report(event: object, context: object) -> dict[str, Any]:
+    """Tell CI360 what it is owed."""
+    return _instance().report(event, context)
+
+
+def sweep(event: object, context: object) -> dict[str, Any]:
+    """Send what is due, and do the rounds."""
+    return _instance().sweep(event, context)
+
+
+def _answered(work: Callable[[Stack], dict[str, Any]], context: object) -> dict[str, Any]:
+    try:
+        stack = _instance()
+    except ConnectorError as exc:
+        Log().error("function.start", error=exc.code, message=exc.message)
+        words = "The function is not set up; its log says why."
+        return answer_of(failure(503, exc.code, words, request_id_of(context)))
+    return work(stack)
