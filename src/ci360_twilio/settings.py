@@ -146,6 +146,7 @@ SETTINGS: Mapping[str, Setting] = {
     "tenant_cache": Setting(_number(0, 86_400), "Seconds for which a tenant's document is kept."),
     "ledger": Setting(_ledger, "sqlite:////absolute/path.db, memory: or dynamodb:TABLE."),
     "queue_url": Setting(_text, "SQS queue that says to the stack's functions what is to be sent."),
+    "stack": Setting(_text, "Name that the metrics of the stack's functions carry."),
     "hash_key": Setting(
         _text, "Secret for the hashes that outlive entries; default: a file beside the ledger."
     ),
@@ -195,6 +196,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     tenant_cache: float = 300.0
     ledger: str = ""
     queue_url: str | None = None
+    stack: str | None = None
     hash_key: str | None = None
     twilio_hosts: tuple[str, ...] = ()
     ci360_hosts: tuple[str, ...] = ()

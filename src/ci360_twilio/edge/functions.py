@@ -167,7 +167,8 @@ class Stack:
             summary = parts.store.summary(utc_now())
         except LedgerUnavailable:
             return {"due": None}
-        sys.stdout.write(metrics_line(summary, time.time()) + "\n")
+        stack = parts.settings.stack or NAMESPACE
+        sys.stdout.write(metrics_line(summary, time.time(), stack) + "\n")
         return {"due": summary.due}
 
     def _send_due(self, until: float) -> None:
@@ -266,8 +267,14 @@ def parse_webhook(event: object, request_id: str) -> Request | Response:
     )
 
 
-def metrics_line(summary: Summary, now: float) -> str:
-    """Write the state of the ledger as CloudWatch takes metrics out of a log (embedded metric format)."""
+def metrics_line(summary: Summary, now: float, stack: str) -> str:
+    """Write the state of the ledger as CloudWatch takes metrics out of a log (embedded metric format).
+
+    Args:
+        summary: the state.
+        now: seconds since 1970.
+        stack: whose ledger it is; the one dimension.
+    """
     oldest = [
         0.0 if at is None else max(now - at.timestamp(), 0.0)
         for at in (summary.oldest_due_at, summary.oldest_owed_at)
@@ -287,11 +294,11 @@ def metrics_line(summary: Summary, now: float) -> str:
     units = {"OldestDueSeconds": "Seconds", "OldestReportSeconds": "Seconds"}
     directive = {
         "Namespace": NAMESPACE,
-        "Dimensions": [[]],
+        "Dimensions": [["Stack"]],
         "Metrics": [{"Name": name, "Unit": units.get(name, "Count")} for name in values],
     }
     about = {"Timestamp": int(now * 1000), "CloudWatchMetrics": [directive]}
-    return json.dumps({"_aws": about, **values})
+    return json.dumps({"_aws": about, "Stack": stack, **values})
 
 
 def _records(event: object) -> list[Mapping[str, Any]]:

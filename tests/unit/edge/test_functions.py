@@ -341,7 +341,7 @@ def test_the_state_of_the_ledger_is_measured(
     told = json.loads(line)
     [directive] = told["_aws"]["CloudWatchMetrics"]
     names = {one["Name"] for one in directive["Metrics"]}
-    assert names == told.keys() - {"_aws"}
+    assert names == told.keys() - {"_aws", "Stack"}
     assert {"Due", "OldestDueSeconds", "Unknown", "Held", "ReportsOwed"} <= names
 
 
@@ -356,7 +356,7 @@ def test_ages_are_measured_from_now() -> None:
         restored_at=None,
         outdated=False,
     )
-    told = json.loads(metrics_line(summary, at.timestamp() + 60))
+    told = json.loads(metrics_line(summary, at.timestamp() + 60, "sms"))
     assert (told["OldestDueSeconds"], told["OldestReportSeconds"], told["Held"]) == (60.0, 0.0, 2)
 
 
