@@ -45,7 +45,7 @@ def said(seeds: int = 4) -> list[str]:
 def test_whoever_looks_at_wishes_only_once_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
     """When the event comes in, and not when the message leaves."""
 
-    def started(self: _Recording, entry: Entry, fact: Fact) -> Entry | None:
+    def kept(self: _Recording, entry: Entry, fact: Fact) -> Entry | None:
         pause = paused_by(entry, self._pauses())
         if pause is None:
             return None
@@ -54,7 +54,7 @@ def test_whoever_looks_at_wishes_only_once_is_found_out(monkeypatch: pytest.Monk
         )
         return advance(entry, placed)
 
-    monkeypatch.setattr(_Recording, "_started", started)
+    monkeypatch.setattr(_Recording, "kept", kept)
     assert AFTER_STOP in said(1)
 
 

@@ -58,6 +58,8 @@ from ci360_twilio.stores.dynamodb_items import (
 from ci360_twilio.stores.dynamodb_table import Row, Table
 from ci360_twilio.stores.tombstone import tombstone
 
+_COMING = 60_000
+"""Milliseconds for which a message counts that was announced and is not written yet."""
 FRESH = 3_600_000
 """Milliseconds for which a name need not be written again."""
 _numbers = count()
@@ -385,6 +387,11 @@ class Rows:
         self._limited.add((tenant_id, recipient))
         self.load([f"E#{key}" for key in latest])
         strictly = [entry for key in latest if (entry := self.get(key))]
+        coming = {
+            key
+            for key, made in latest.items()
+            if self.get(key) is None and abs(now - made) < _COMING
+        }
         listed = self.received_by(tenant_id, recipient, upto=moment(end))
         recent = takewhile(lambda entry: ms(entry.created_at) > now - DAY_MS, listed)
         counted = {
@@ -392,7 +399,7 @@ class Rows:
             for entry in (*strictly, *islice(recent, most))
             if entry.status not in UNCOUNTED and now - DAY_MS < ms(entry.created_at) < end
         }
-        return min(len(counted), most)
+        return min(len(counted | coming), most)
 
     def _latest(self, tenant_id: TenantId, recipient: str) -> dict[Key, int]:
         """Give a recipient's latest messages: the index of recipients lags behind."""
