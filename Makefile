@@ -26,7 +26,7 @@ LOCK := $(RUN) -m uv pip compile -q --universal --python-version 3.11 --generate
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo serve check test lint types bench format lock docs vectors clean
+.PHONY: help demo serve check test lint types bench format lock package docs vectors clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -64,7 +64,11 @@ format: $(DEV) ## Format the code and fix what can be fixed
 lock: $(DEV) ## Compile the pinned requirements (ARGS=--upgrade for newer versions)
 	$(LOCK) -o requirements/base.txt $(ARGS)
 	$(LOCK) --extra all -o requirements/all.txt $(ARGS)
+	$(LOCK) --extra aws --extra jwt -c requirements/all.txt -o requirements/lambda.txt $(ARGS)
 	$(LOCK) --extra all --group dev -o requirements/dev.txt $(ARGS)
+
+package: $(USE) ## Build the functions' zips for AWS (ARGS="--architecture arm64")
+	@$(RUN) infra/package.py $(ARGS)
 
 docs: $(DEV) ## Write the generated parts of the documents anew
 	UPDATE_DOCS=1 $(RUN) -m pytest -q tests/unit/test_docs.py
