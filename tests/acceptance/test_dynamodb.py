@@ -8,7 +8,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
@@ -59,8 +59,8 @@ def on_a_table(
 ) -> Iterator[Running]:
     """Run a connector whose loop is closed on a ledger in a table."""
     assert aws
-    client = make_client()
-    client.create_table(**definition("ledger"))
+    with closing(make_client()) as client:
+        client.create_table(**definition("ledger"))
     life = Life(until_sent=0.1, until_final=0.2)
     with run_connector(life=life, public_url="own", ledger="dynamodb:ledger") as made:
         made.tenant(GUARDED, api_keys=[API_KEY], **made.ci360.members)
@@ -123,12 +123,13 @@ def test_instances_of_the_direct_function_share_a_table(
         "requestContext": {"identity": {"apiKeyId": "key"}},
     }
     assert os.environ["CI360_TWILIO_LEDGER"] == "dynamodb:ledger"
-    answers = [fresh_instance().handle(request, None) for _ in range(3)]
+    answers = [answer_of_fresh_instance(request) for _ in range(3)]
     bodies = [json.loads(answer["body"]) for answer in answers]
     assert [body.get("duplicate", False) for body in bodies] == [False, True, True]
     assert len(on_a_table.made_for(number)) == 1
 
 
-def fresh_instance() -> Direct:
-    """Give the handler as an instance has it that was started just now."""
-    return Direct(wire(read_settings(ledger="memory:"), Log(io.StringIO()), trips=False))
+def answer_of_fresh_instance(request: object) -> dict[str, Any]:
+    """Have an instance answer that is started just now, and that ends."""
+    with closing(wire(read_settings(ledger="memory:"), Log(io.StringIO()), trips=False)) as parts:
+        return Direct(parts).handle(request, None)

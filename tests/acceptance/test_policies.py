@@ -159,6 +159,11 @@ class World:
         self.current = ""
         return answer
 
+    def close(self) -> None:
+        """End all instances."""
+        for stack in self._stacks.values():
+            stack.close()
+
     @property
     def store(self) -> Store:
         """The ledger, as nobody of the functions uses it."""
@@ -257,6 +262,7 @@ def deployed() -> Iterator[tuple[World, dict[str, list[Any]]]]:
         with world.twilio, started(world.ci360):
             play(world, session)
             yield world, policies
+            world.close()
 
 
 class started:  # noqa: N801 - a context like the functions of contextlib

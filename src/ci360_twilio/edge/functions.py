@@ -89,6 +89,11 @@ class Stack:
             authenticated_upstream=parts.settings.authenticated_upstream,
         )
 
+    def close(self) -> None:
+        """Let threads and connections go, where an instance ends before its process."""
+        self._pool.shutdown()
+        self._parts.close()
+
     def receive(self, event: object, context: object) -> dict[str, Any]:
         """Answer an event of CI360's."""
         request = parse_invocation(event, request_id_of(context))

@@ -85,9 +85,11 @@ def parts(connector: Connect) -> Parts:
 
 
 @pytest.fixture
-def stack(parts: Parts, queue: Queue) -> Stack:
+def stack(parts: Parts, queue: Queue) -> Iterator[Stack]:
     """Give an instance's functions."""
-    return Stack(parts, Nudge(queue.url, queue.client))
+    stack = Stack(parts, Nudge(queue.url, queue.client))
+    yield stack
+    stack.close()
 
 
 def event(to: str = TO, **members: Any) -> dict[str, Any]:
@@ -384,6 +386,9 @@ def test_functions_are_made_of_their_settings(
     assert functions.sweep({}, Context()) == {"due": 0}
     assert functions.webhook({}, Context())["statusCode"] == 404
     assert twilio.made_for(TO) == 1
+    made = functions._stack
+    assert made is not None
+    made.close()
 
 
 def test_a_function_that_is_not_set_up_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
