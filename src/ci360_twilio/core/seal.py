@@ -31,6 +31,11 @@ def subject_hash(subject: Subject, key: bytes) -> bytes:
     return keyed_hash(f"consent\n{tenant_id}\n{group}\n{recipient}", key)
 
 
+def key_check(key: bytes) -> str:
+    """Give what a ledger remembers of its key, to be opened with no other."""
+    return keyed_hash("key_check", key).hex()
+
+
 BROKEN = "broken"
 """The seal of a consent that somebody touched before: nothing that is added makes it whole again."""
 

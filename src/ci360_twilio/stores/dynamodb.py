@@ -11,17 +11,16 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from operator import methodcaller
-from typing import Any
 
 from ci360_twilio.core.advance import advance
-from ci360_twilio.core.due import Work, purged
+from ci360_twilio.core.due import Work
 from ci360_twilio.core.entry import UNFINISHED, Entry, Fact, Key, Kind, Lease, Status
 from ci360_twilio.core.pause import Pause
-from ci360_twilio.core.seal import keyed_hash
+from ci360_twilio.core.seal import key_check
 from ci360_twilio.core.tenant import TenantId
 from ci360_twilio.errors import LedgerUnavailable, LedgerUnusable
 from ci360_twilio.ports import (
@@ -56,7 +55,6 @@ from ci360_twilio.stores.dynamodb_table import Row, Table
 from ci360_twilio.stores.memory import matches
 
 SCHEMA = 1
-_KEY_CHECK = "key_check"
 _WAITING = (Work.SEND, Work.BULK, Work.PACED, Work.PARKED)
 
 
@@ -75,7 +73,7 @@ class DynamoStore(DynamoCustomers):
             LedgerUnusable: the ledger was kept under another key.
         """
         super().__init__(table, hash_key)
-        check = keyed_hash(_KEY_CHECK, hash_key).hex()
+        check = key_check(hash_key)
         state = self._whole(lambda rows: _opened(rows, check))
         if state.key_check != check:
             raise LedgerUnusable(
@@ -87,33 +85,11 @@ class DynamoStore(DynamoCustomers):
         self, entries: Sequence[Entry], *, recipient_limits: Mapping[TenantId, int] = NO_LIMITS
     ) -> list[Inserted]:
         """Write entries under new keys."""
-        return self._kept(
+        return self._each(
             entries,
-            lambda entry: entry.key,
+            lambda entry: f"E#{entry.key}",
             lambda rows, some: self._inserted(rows, some, recipient_limits),
         )
-
-    def _kept(
-        self,
-        items: Sequence[Any],
-        key_of: Callable[[Any], Key],
-        work: Callable[[Rows, Sequence[Any]], Sequence[Any]],
-    ) -> list[Any]:
-        """Do a piece of work for many items; those whose entry others changed meanwhile are done again."""
-        results: dict[int, Any] = {}
-        pending = list(range(len(items)))
-        for _ in range(ATTEMPTS):
-            if not pending:
-                return [results[number] for number in range(len(items))]
-            some = [items[number] for number in pending]
-            done, lost = self._tried(partial(_applied, work, some))
-            results |= {
-                number: result
-                for number, result in zip(pending, done, strict=True)
-                if f"E#{key_of(items[number])}" not in lost
-            }
-            pending = [number for number in pending if number not in results]
-        raise LedgerUnavailable("Too many write to the same rows at one time.")
 
     def _inserted(
         self, rows: Rows, entries: Sequence[Entry], limits: Mapping[TenantId, int]
@@ -128,7 +104,7 @@ class DynamoStore(DynamoCustomers):
             ]
         )
         restored_at = rows.document(STATE).restored_at
-        return [_insert(rows, entry, restored_at, limits) for entry in entries]
+        return [recording.inserted(rows, entry, restored_at, limits) for entry in entries]
 
     def claim(
         self,
@@ -180,7 +156,7 @@ class DynamoStore(DynamoCustomers):
                     begun[key] = before, row
             return results
 
-        results: list[Entry | None] = self._kept(facts, lambda pair: pair[0], work)
+        results = self._each(facts, lambda pair: f"E#{pair[0]}", work)
         starts = [
             number
             for number, ((key, fact), result) in enumerate(zip(facts, results, strict=True))
@@ -301,15 +277,15 @@ class DynamoStore(DynamoCustomers):
     def _forget_names(self) -> None:
         """Delete names of places in which nothing waits, and that were not written for a day.
 
-        A name is written before anything is put into its place, and again every hour, so that one which
-        still has the version that was read a day later names a place that nobody uses.
+        A name is written before anything is put into its place, and again every hour. Its version is the
+        time of that, so that one which was written meanwhile is not deleted.
         """
         day_ago = time.time_ns() // 1_000_000 - 86_400_000
         for work in PLACED:
             for found in list(self._table.listed("place", f"names/{work}")):
                 row = self._table.read([found.pk])[found.pk]
                 parts = self._table.parts(place_list(work, found.at))
-                is_old = row is not None and row.sequence < day_ago
+                is_old = row is not None and row.version < day_ago
                 if is_old and row and not any(self._table.count("place", p, most=1) for p in parts):
                     self._table.delete(found.pk, before=row.version)
 
@@ -435,33 +411,12 @@ def _rules(rows: Rows, entries: Sequence[Entry]) -> list[str]:
     return [PAUSES, *map(rows.consent_pk, subjects)]
 
 
-def _applied(
-    work: Callable[[Rows, Sequence[Any]], Sequence[Any]], items: Sequence[Any], rows: Rows
-) -> Sequence[Any]:
-    return work(rows, items)
-
-
 def _opened(rows: Rows, key_check: str) -> State:
     state: State | None = rows.document(STATE)
     if state is None:
         state = State(schema=SCHEMA, key_check=key_check)
         rows.put(STATE, state)
     return state
-
-
-def _insert(
-    rows: Rows, entry: Entry, restored_at: datetime | None, limits: Mapping[TenantId, int]
-) -> Inserted:
-    known = rows.get(entry.key)
-    if known is not None:
-        known = advance(known, Fact(kind=Kind.REPEATED, at=entry.created_at)) or known
-        rows.write(known)
-        return Inserted(known, created=False)
-    if rows.is_buried(entry.key):
-        return Inserted(purged(entry), created=False)
-    entry = recording.admitted(rows, entry, restored_at, limits)
-    rows.write(entry)
-    return Inserted(entry, created=True)
 
 
 def _pointers(mark: Mark) -> list[str]:

@@ -55,10 +55,12 @@ from ci360_twilio.stores.talking import answers, names
 
 ATTEMPTS = 40
 """How often a change is tried that others get in the way of."""
+CROWDED = "Too many write to the same rows at one time."
 TOGETHER = 100
 """Consents that are read and written together."""
 
 T = TypeVar("T")
+R = TypeVar("R")
 
 
 class DynamoCustomers:
@@ -84,7 +86,7 @@ class DynamoCustomers:
                 return result, rows.commit(loose=loose)
             except Conflict:
                 time.sleep(random.uniform(0, 0.002 * 2 ** min(attempt, 7)))
-        raise LedgerUnavailable("Too many write to the same rows at one time.")
+        raise LedgerUnavailable(CROWDED)
 
     def _whole(self, work: Callable[[Rows], T]) -> T:
         """Do a piece of work until all of it is written."""
@@ -93,7 +95,38 @@ class DynamoCustomers:
             if not lost:
                 return result
             time.sleep(random.uniform(0, 0.002 * 2 ** min(attempt, 7)))
-        raise LedgerUnavailable("Too many write to the same rows at one time.")
+        raise LedgerUnavailable(CROWDED)
+
+    def _each(
+        self,
+        items: Sequence[T],
+        pk_of_item: Callable[[T], str],
+        work: Callable[[Rows, Sequence[T]], Sequence[R]],
+        *,
+        loose: bool = False,
+    ) -> list[R]:
+        """Do a piece of work for many items; those whose row others changed meanwhile are done again.
+
+        Args:
+            items: in their order, in which what came of them is given.
+            pk_of_item: the row that an item stands or falls with.
+            work: gives what comes of some items, one for each.
+            loose: as :meth:`Rows.commit` takes it.
+        """
+        results: dict[int, R] = {}
+        pending = list(range(len(items)))
+        for _ in range(ATTEMPTS):
+            if not pending:
+                return [results[number] for number in range(len(items))]
+            some = [items[number] for number in pending]
+            done, lost = self._tried(partial(_applied, work, some), loose=loose)
+            results |= {
+                number: result
+                for number, result in zip(pending, done, strict=True)
+                if pk_of_item(items[number]) not in lost
+            }
+            pending = [number for number in pending if number not in results]
+        raise LedgerUnavailable(CROWDED)
 
     def _heads(
         self, index: str, name: str, limit: int, *, upto: str = "", after: str = "", **how: Any
@@ -130,23 +163,13 @@ class DynamoCustomers:
 
     def hear_many(self, hearings: Sequence[Hearing], *, now: datetime) -> list[Received]:
         """Write inbound messages and what they say of consent."""
-        results: dict[int, Received] = {}
-        pending = list(range(len(hearings)))
-        for _ in range(ATTEMPTS):
-            some = [hearings[number] for number in pending]
-            heard, lost = self._tried(partial(self._hear, some, now))
-            done = zip(pending, heard, strict=True)
-            results |= {
-                number: one
-                for number, one in done
-                if f"I#{hearings[number].inbound.key}" not in lost
-            }
-            pending = [number for number in pending if number not in results]
-            if not pending:
-                return [results[number] for number in range(len(hearings))]
-        raise LedgerUnavailable("Too many write to the same rows at one time.")
+        return self._each(
+            hearings,
+            lambda one: f"I#{one.inbound.key}",
+            lambda rows, some: self._hear(rows, some, now),
+        )
 
-    def _hear(self, hearings: Sequence[Hearing], now: datetime, rows: Rows) -> list[Received]:
+    def _hear(self, rows: Rows, hearings: Sequence[Hearing], now: datetime) -> list[Received]:
         keys = [one.inbound.key for one in hearings]
         consents = [rows.consent_pk(one.subject) for one in hearings if one.evidence]
         rows.load([*map(pk_of, keys), *map(rows.tombstone_pk, keys), *consents])
@@ -196,36 +219,18 @@ class DynamoCustomers:
         now: datetime,
         change: Callable[[Rows, Subject, Evidence, datetime], Consent | None],
     ) -> list[Consent | None]:
+        def work(rows: Rows, some: Sequence[tuple[Subject, Evidence]]) -> list[Consent | None]:
+            rows.load([rows.consent_pk(subject) for subject, _ in some])
+            return [change(rows, subject, one, now) for subject, one in some]
+
+        consent_pk = self._rows().consent_pk
         results: list[Consent | None] = []
         for start in range(0, len(changes), TOGETHER):
             some = changes[start : start + TOGETHER]
-            results += self._changed_together(some, now, change)
+            # What a text says may have its message owe a report, which rests on the consent.
+            loose = not any(evidence.sid for _, evidence in some)
+            results += self._each(some, lambda pair: consent_pk(pair[0]), work, loose=loose)
         return results
-
-    def _changed_together(
-        self,
-        changes: Sequence[tuple[Subject, Evidence]],
-        now: datetime,
-        change: Callable[[Rows, Subject, Evidence, datetime], Consent | None],
-    ) -> list[Consent | None]:
-        def work(some: Sequence[int], rows: Rows) -> list[Consent | None]:
-            rows.load([rows.consent_pk(changes[number][0]) for number in some])
-            return [change(rows, *changes[number], now) for number in some]
-
-        results: dict[int, Consent | None] = {}
-        # What a text says may have its message owe a report, which rests on the consent.
-        loose = not any(evidence.sid for _, evidence in changes)
-        pending = list(range(len(changes)))
-        pk_of_subject = self._rows().consent_pk
-        while pending:
-            done, lost = self._tried(partial(work, tuple(pending)), loose=loose)
-            results |= {
-                number: consent
-                for number, consent in zip(pending, done, strict=True)
-                if pk_of_subject(changes[number][0]) not in lost
-            }
-            pending = [number for number in pending if number not in results]
-        return [results[number] for number in range(len(changes))]
 
     def judge(
         self, subject: Subject, sid: str, *, is_out: bool, now: datetime, by: str
@@ -318,13 +323,12 @@ class DynamoCustomers:
 
     def answer_reports(self, answers: Sequence[tuple[Key, str, Answer]]) -> None:
         """Write what came of attempts."""
-        pending = list(answers)
-        for _ in range(ATTEMPTS):
-            _, lost = self._tried(partial(reporting.answer, answers=tuple(pending)))
-            pending = [one for one in pending if pk_of(one[0]) in lost]
-            if not pending:
-                return
-        raise LedgerUnavailable("Too many write to the same rows at one time.")
+
+        def work(rows: Rows, some: Sequence[tuple[Key, str, Answer]]) -> list[None]:
+            reporting.answer(rows, some)
+            return [None] * len(some)
+
+        self._each(answers, lambda one: pk_of(one[0]), work)
 
     def aside(self, tenant_id: TenantId | None, limit: int) -> list[Owed]:
         """List what was set aside."""
@@ -478,3 +482,9 @@ class DynamoCustomers:
 
 def _stray_pk(stray: Stray) -> str:
     return f"S#{stray.tenant_id}/{stray.sid}"
+
+
+def _applied(
+    work: Callable[[Rows, Sequence[T]], Sequence[R]], items: Sequence[T], rows: Rows
+) -> Sequence[R]:
+    return work(rows, items)

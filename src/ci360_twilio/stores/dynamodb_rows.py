@@ -90,6 +90,8 @@ class Rows:
         self._named = named
         self._read: dict[str, Row | None] = {}
         self._documents: dict[str, Any] = {}
+        self._befores: dict[str, Any] = {}
+        """What was read, decoded."""
         self._dirty: dict[str, None] = {}
         self._sequences: dict[str, int] = {}
         self._recipients: dict[str, str | None] = {}
@@ -110,7 +112,7 @@ class Rows:
         if pk not in self._documents:
             self.load([pk])
             row = self._read[pk]
-            self._documents[pk] = None if row is None else decode(row)
+            self._befores[pk] = self._documents[pk] = None if row is None else decode(row)
         return self._documents[pk]
 
     def row(self, pk: str) -> Row | None:
@@ -137,7 +139,8 @@ class Rows:
 
     def assume(self, pk: str, document: Any, row: Row) -> None:
         """Take a row as if it held this document."""
-        self._read[pk], self._documents[pk] = row, document
+        self._read[pk] = row
+        self._befores[pk] = self._documents[pk] = document
 
     def sequence(self, pk: str) -> int:
         """Give when a row was made."""
@@ -221,8 +224,7 @@ class Rows:
                 yield from self._pointers_of(pk, document)
 
     def _pointers_of(self, pk: str, entry: Entry) -> Iterator[tuple[str, str]]:
-        columns, row = columns_of(entry), self._read.get(pk)
-        known = decode(row) if row is not None else None
+        columns, known = columns_of(entry), self._befores.get(pk)
         if columns.place is not None:
             yield f"R#{columns.work}#{columns.place}", columns.place
         if entry.correlation not in (None, known and known.correlation):
@@ -243,7 +245,7 @@ class Rows:
         elif self._named.get(pk, 0) + FRESH <= now:
             kind = pk.split("#")[1]
             names = {"place": (f"names/{kind}", text)}
-            self._table.overwrite(Row(pk, 0, text.encode(), names, now))
+            self._table.overwrite(Row(pk, now, text.encode(), names))
             self._named[pk] = now
         return True
 
@@ -254,10 +256,13 @@ class Rows:
         found: Entry | None = self.document(f"E#{key}")
         return found
 
+    def add(self, entry: Entry) -> None:
+        """Write an entry under a new key."""
+        self._note_latest(entry)
+        self.write(entry)
+
     def write(self, entry: Entry) -> None:
         """Write an entry."""
-        if self.get(entry.key) is None:
-            self._note_latest(entry)
         self.put(f"E#{entry.key}", entry)
 
     def due(self, work: Work, now: datetime, limit: int) -> list[Entry]:

@@ -156,9 +156,9 @@ class Table:
         return True
 
     def overwrite(self, row: Row) -> None:
-        """Write a row over whatever stands there."""
+        """Write a row over whatever stands there, with the version that it brings."""
         with _reported():
-            self.client.put_item(TableName=self.name, Item=_item(row, 1))
+            self.client.put_item(TableName=self.name, Item=_item(row, row.version))
 
     def listed(
         self, index: str, name: str, *, upto: str = "", after: str = "", backward: bool = False

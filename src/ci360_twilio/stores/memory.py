@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 from itertools import islice
 
 from ci360_twilio.core.advance import advance
-from ci360_twilio.core.due import Work, due, purged
-from ci360_twilio.core.entry import UNFINISHED, Entry, Fact, Key, Kind, Lease
+from ci360_twilio.core.due import Work, due
+from ci360_twilio.core.entry import UNFINISHED, Entry, Fact, Key, Lease
 from ci360_twilio.core.pause import Pause
 from ci360_twilio.core.tenant import TenantId
 from ci360_twilio.ports import (
@@ -54,17 +54,9 @@ class MemoryStore(MemoryCustomers):
             return [self._insert(entry, recipient_limits) for entry in entries]
 
     def _insert(self, entry: Entry, limits: Mapping[TenantId, int]) -> Inserted:
-        known = self._rows.get(entry.key)
-        if known is not None:
-            known = advance(known, Fact(kind=Kind.REPEATED, at=entry.created_at)) or known
-            self._rows.write(known)
-            return Inserted(known, created=False)
-        if self._rows.is_buried(entry.key):
-            return Inserted(purged(entry), created=False)
-        entry = recording.admitted(self._rows, entry, self._restored_at, limits)
-        self._rows.add(entry)
+        inserted = recording.inserted(self._rows, entry, self._restored_at, limits)
         self._forget_oldest()
-        return Inserted(entry, created=True)
+        return inserted
 
     def _forget_oldest(self) -> None:
         excess = 0 if self._most is None else len(self._rows.entries) - self._most

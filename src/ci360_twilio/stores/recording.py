@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
 from ci360_twilio.core.advance import advance
-from ci360_twilio.core.due import admit
+from ci360_twilio.core.due import admit, purged
 from ci360_twilio.core.entry import Entry, Fact, Key, Kind, Status
 from ci360_twilio.core.pause import Cause, Pause, Scope, paused_by
 from ci360_twilio.core.tenant import TenantId
+from ci360_twilio.ports import Inserted
 from ci360_twilio.stores import attesting
-from ci360_twilio.stores.transaction import Transaction
+from ci360_twilio.stores.transaction import Inserting, Transaction
 
 MINUTES = 60
 """How far back messages count against a tenant's limit of an hour."""
@@ -36,6 +37,22 @@ def admitted(
         return entry
     fact = Fact(kind=Kind.SUPPRESSED, at=entry.created_at, reason="recipient_limit")
     return advance(entry, fact) or entry
+
+
+def inserted(
+    tx: Inserting, entry: Entry, restored_at: datetime | None, limits: Mapping[TenantId, int]
+) -> Inserted:
+    """Write an entry under its key, if that is new; see :meth:`ci360_twilio.ports.Ledger.insert_many`."""
+    known = tx.get(entry.key)
+    if known is not None:
+        known = advance(known, Fact(kind=Kind.REPEATED, at=entry.created_at)) or known
+        tx.write(known)
+        return Inserted(known, created=False)
+    if tx.is_buried(entry.key):
+        return Inserted(purged(entry), created=False)
+    entry = admitted(tx, entry, restored_at, limits)
+    tx.add(entry)
+    return Inserted(entry, created=True)
 
 
 def record(

@@ -14,7 +14,7 @@ from ci360_twilio.core.consent import Consent, Evidence, Subject
 from ci360_twilio.core.entry import Entry, Key
 from ci360_twilio.core.inbound import Inbound
 from ci360_twilio.core.report import Answer
-from ci360_twilio.core.seal import keyed_hash
+from ci360_twilio.core.seal import key_check
 from ci360_twilio.core.tenant import TenantId
 from ci360_twilio.errors import LedgerUnavailable, LedgerUnusable
 from ci360_twilio.ports import (
@@ -57,7 +57,7 @@ class SqliteCustomers:
 
     def _check_key(self) -> None:
         """See that the key is the one of this ledger: under another, no opt-out would be found."""
-        mine = keyed_hash(_KEY_CHECK, self._hash_key).hex()
+        mine = key_check(self._hash_key)
         known = self._file.read(reads.key_check)
         if known is None:
             with suppress(LedgerUnavailable), self._file.writing() as db:

@@ -169,3 +169,15 @@ class Erasing(Protocol):
 
 class Transaction(Entries, Rules, Wishes, Owing, Erasing, Protocol):
     """One commit."""
+
+
+class Inserting(Transaction, Protocol):
+    """What writes entries that are new, where a store does not see to that in its own way."""
+
+    def add(self, entry: Entry) -> None:
+        """Write an entry under a new key."""
+        ...
+
+    def is_buried(self, key: Key) -> bool:
+        """Tell whether a tombstone stands for a key."""
+        ...

@@ -97,7 +97,7 @@ class TwinTable(Table):
     def overwrite(self, row: Row) -> None:
         """Write a row over whatever stands there, or fail."""
         with self._lock:
-            self._put(row._replace(version=1))
+            self._put(row)
 
     def listed(
         self, index: str, name: str, *, upto: str = "", after: str = "", backward: bool = False

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import pytest
+from tests.unit.flow.listing import OURS as LISTED
+from tests.unit.flow.listing import add, process
 from twilio.request_validator import RequestValidator
 
 from ci360_twilio.clients.tenants import CachedTenants
@@ -27,6 +29,7 @@ from ci360_twilio.core.report import Answer, Outcome, Report
 from ci360_twilio.core.tenant import Tenant, TenantId
 from ci360_twilio.errors import AnswerLost, ConnectorError, LedgerUnavailable, TenantUnknown
 from ci360_twilio.flow.addresses import INBOUND, inbound_address
+from ci360_twilio.flow.catchup import CatchingUp
 from ci360_twilio.flow.hear import Listening, Taken
 from ci360_twilio.flow.report import Reporting
 from ci360_twilio.flow.webhook import Doorkeeper, Webhook
@@ -465,3 +468,11 @@ def _word(answer: Taken | ConnectorError) -> str:
 def world(clock: SetClock) -> World:
     """Give two tenants, each with a Twilio account and a CI360 of its own, at a morning in March."""
     return World(clock)
+
+
+@pytest.fixture
+def catching_up(world: World) -> CatchingUp:
+    """Give a process that knows one number of ours."""
+    made = process(world)
+    add(made, LISTED)
+    return made

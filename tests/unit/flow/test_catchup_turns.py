@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.unit.flow.listing import ACME, EVERY, OURS, OURS_TOO, add, list_all, process
 
 from ci360_twilio.core.tenant import TenantId
 from ci360_twilio.errors import ConnectorError, LedgerUnavailable, TenantBroken, TenantUnavailable
@@ -15,45 +16,9 @@ from ci360_twilio.twin.faults import Fault
 if TYPE_CHECKING:
     from tests.unit.flow.conftest import World
 
-ACME, NOBODY = TenantId("acme"), TenantId("nobody")
-OURS, OURS_TOO = "+12015550199", "+12015550198"
-EVERY = 600.0
+NOBODY = TenantId("nobody")
 CACHED = 301
 """Seconds after which a document is read again."""
-
-
-def process(world: World) -> CatchingUp:
-    """Give what another process has."""
-    return CatchingUp(
-        world.store,
-        world.client,
-        world.listening,
-        world.tenants,
-        world.clock,
-        world.log,
-        every=EVERY,
-    )
-
-
-def add(catching_up: CatchingUp, *senders: str, tenant_id: TenantId = ACME) -> None:
-    """Have numbers listed from now on."""
-    catching_up.add((tenant_id, sender) for sender in senders)
-
-
-def list_all(catching_up: CatchingUp) -> int:
-    """List all that is due; gives how many chores that were."""
-    count = 0
-    while catching_up.list_due():
-        count += 1
-    return count
-
-
-@pytest.fixture
-def catching_up(world: World) -> CatchingUp:
-    """Give a process that knows one number of ours."""
-    made = process(world)
-    add(made, OURS)
-    return made
 
 
 # From when on, and how often

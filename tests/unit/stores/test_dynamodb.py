@@ -11,6 +11,7 @@ import pytest
 from moto import mock_aws
 
 from ci360_twilio.core.consent import EVERY_SENDER, Evidence, Sign, Source, Subject
+from ci360_twilio.core.due import Work
 from ci360_twilio.core.entry import Entry, Fact, Key, Kind, Lease, Status, key_of
 from ci360_twilio.core.message import Message
 from ci360_twilio.core.pause import Cause, Pause, Scope
@@ -208,6 +209,30 @@ def test_a_table_that_is_not_there_cannot_be_used(client: Any) -> None:
     """It says so by AWS's own code."""
     with pytest.raises(LedgerUnavailable, match="ResourceNotFoundException"):
         DynamoStore(Table(client, "none"), hash_key=KEY)
+
+
+def test_a_name_that_is_written_while_it_is_to_be_forgotten_stays(
+    table: Watched, store: DynamoStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or what is put into its place would not be found."""
+    names = {"place": (f"names/{Work.PARKED}", "old")}
+    table.overwrite(Row("R#parked#old", 1, b"old", names))
+    table.overwrite(
+        Row("R#parked#used", 1, b"used", names | {"place": (names["place"][0], "used")})
+    )
+
+    def count(index: str, name: str, **_: object) -> int:
+        if "/used" in name:
+            table.overwrite(
+                Row("R#parked#used", 2, b"used", {"place": (names["place"][0], "used")})
+            )
+        return 0
+
+    monkeypatch.setattr(table, "count", count)
+    store.purge(now=NOW, limit=9)
+    found = table.read(["R#parked#old", "R#parked#used"])
+    assert found["R#parked#old"] is None
+    assert found["R#parked#used"] is not None
 
 
 def test_rows_that_a_request_leaves_out_are_asked_for_again(client: Any, table: Watched) -> None:
