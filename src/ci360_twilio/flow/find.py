@@ -309,11 +309,11 @@ class Finding:
         if isinstance(exc, TwilioRefused) and exc.status == 401:
             with suppress(BeforeSending):
                 self._tenants.reread(entry.tenant_id)
-        is_about_one = exc.failure in _ABOUT_ONE or exc.reason == LIST_TOO_LONG
-        if not is_about_one and not isinstance(exc, TwilioRefused):
+        goes_on = exc.failure in _ABOUT_ONE or exc.reason == LIST_TOO_LONG
+        if not goes_on and not isinstance(exc, TwilioRefused):
             self._silences[entry.tenant_id] += 1
-            is_about_one = self._silences[entry.tenant_id] < PATIENCE
-        if is_about_one:
+            goes_on = self._silences[entry.tenant_id] < PATIENCE
+        if goes_on:
             self._log.warning("find.failed", reason=exc.reason, **_ids(entry))
         else:
             self._leave_alone(entry, exc.reason)

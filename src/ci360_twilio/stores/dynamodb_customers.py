@@ -85,7 +85,7 @@ class DynamoCustomers:
             try:
                 return result, rows.commit(loose=loose)
             except Conflict:
-                time.sleep(random.uniform(0, 0.002 * 2 ** min(attempt, 7)))
+                _give_way(attempt)
         raise LedgerUnavailable(CROWDED)
 
     def _whole(self, work: Callable[[Rows], T]) -> T:
@@ -94,7 +94,7 @@ class DynamoCustomers:
             result, lost = self._tried(work)
             if not lost:
                 return result
-            time.sleep(random.uniform(0, 0.002 * 2 ** min(attempt, 7)))
+            _give_way(attempt)
         raise LedgerUnavailable(CROWDED)
 
     def _each(
@@ -129,16 +129,23 @@ class DynamoCustomers:
         raise LedgerUnavailable(CROWDED)
 
     def _heads(
-        self, index: str, name: str, limit: int, *, upto: str = "", after: str = "", **how: Any
+        self,
+        index: str,
+        name: str,
+        limit: int,
+        *,
+        upto: str = "",
+        after: str = "",
+        backward: bool = False,
     ) -> list[Found]:
-        """Give the first places of all parts of a list together, in order."""
-        found = self._table.each(
-            lambda part: list(
-                islice(self._table.listed(index, part, upto=upto, after=after, **how), limit)
-            ),
-            self._table.parts(name),
-        )
-        return sorted((one for part in found for one in part), reverse=bool(how))[:limit]
+        """Give the first places of all parts of a list together, in order; see :meth:`Table.listed`."""
+
+        def head(part: str) -> list[Found]:
+            listed = self._table.listed(index, part, upto=upto, after=after, backward=backward)
+            return list(islice(listed, limit))
+
+        found = self._table.each(head, self._table.parts(name))
+        return sorted((one for part in found for one in part), reverse=backward)[:limit]
 
     def _read(self, pks: Sequence[str]) -> list[Any]:
         """Read documents; those that are gone are left out."""
@@ -482,6 +489,11 @@ class DynamoCustomers:
 
 def _stray_pk(stray: Stray) -> str:
     return f"S#{stray.tenant_id}/{stray.sid}"
+
+
+def _give_way(attempt: int) -> None:
+    """Wait a moment for others, longer each time."""
+    time.sleep(random.uniform(0, 0.002 * 2 ** min(attempt, 7)))
 
 
 def _applied(
