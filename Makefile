@@ -19,9 +19,9 @@ USE  := $(VENV)/.installed-to-use
 DEV  := $(VENV)/.installed-to-develop
 PIP  := $(RUN) -m pip --disable-pip-version-check --no-input install --quiet
 MAIN := PYTHONPATH="$(CURDIR)/src" $(RUN) -m ci360_twilio
-LOCK := $(RUN) -m uv pip compile -q --universal --python-version 3.11 --generate-hashes \
-	--no-annotate --no-header --no-emit-index-url --no-emit-find-links \
-	--no-emit-package ci360-twilio-connector pyproject.toml
+PINS := $(RUN) -m uv pip compile -q --universal --python-version 3.11 --generate-hashes \
+	--no-annotate --no-header --no-emit-index-url --no-emit-find-links
+LOCK := $(PINS) --no-emit-package ci360-twilio-connector pyproject.toml
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -66,6 +66,7 @@ lock: $(DEV) ## Compile the pinned requirements (ARGS=--upgrade for newer versio
 	$(LOCK) --extra all -o requirements/all.txt $(ARGS)
 	$(LOCK) --extra aws --extra jwt -c requirements/all.txt -o requirements/lambda.txt $(ARGS)
 	$(LOCK) --extra all --group dev -o requirements/dev.txt $(ARGS)
+	$(PINS) --group emulator --no-deps -o requirements/emulator.txt $(ARGS)
 
 package: $(USE) ## Build the functions' zips for AWS (ARGS="--architecture arm64")
 	@$(RUN) infra/package.py $(ARGS)
@@ -86,10 +87,11 @@ $(USE): requirements/all.txt | $(VENV)/bin/pip
 	@$(PIP) --require-hashes -r requirements/all.txt
 	@touch $@
 
-$(DEV): requirements/dev.txt pyproject.toml | $(VENV)/bin/pip
+$(DEV): requirements/dev.txt requirements/emulator.txt pyproject.toml | $(VENV)/bin/pip
 	@$(USABLE)
 	@echo "Installing what development needs (only the first time; a minute or two) ..."
 	@$(PIP) --require-hashes -r requirements/dev.txt
+	@$(PIP) --require-hashes --no-deps -r requirements/emulator.txt
 	@$(PIP) --no-deps --no-build-isolation -e .
 	@touch $@
 
