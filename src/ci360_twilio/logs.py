@@ -93,7 +93,11 @@ class Log:
         self._stream = stream
         self._level = LEVELS[level]
         self.observers = list(observers)
-        self._common = common
+        self._common: dict[str, object] = common
+
+    def carry(self, **common: object) -> None:
+        """Have every further line carry these, too, such as whose invocation this is."""
+        self._common = self._common | common
 
     def debug(self, event: str, **fields: Any) -> None:
         """Write a line that helps to follow one request."""

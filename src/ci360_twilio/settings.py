@@ -122,6 +122,12 @@ def _public_url(value: str) -> str:
     return value.rstrip("/")
 
 
+def _origin(value: str) -> str:
+    if not re.fullmatch(r"https?://[A-Za-z0-9.\-]+(:[0-9]{1,5})?", value):
+        raise _Wrong("must be an origin, such as https://www.example.com")
+    return value
+
+
 class Setting(NamedTuple):
     """How one setting is read and what it means."""
 
@@ -146,7 +152,11 @@ SETTINGS: Mapping[str, Setting] = {
     "tenant_cache": Setting(_number(0, 86_400), "Seconds for which a tenant's document is kept."),
     "ledger": Setting(_ledger, "sqlite:////absolute/path.db, memory: or dynamodb:TABLE."),
     "queue_url": Setting(_text, "SQS queue that says to the stack's functions what is to be sent."),
+    "dead_letters_url": Setting(_text, "SQS queue for what the functions cannot understand."),
     "stack": Setting(_text, "Name that the metrics of the stack's functions carry."),
+    "cors_origin": Setting(
+        _origin, "Origin of a web page that may post events to the stack's API."
+    ),
     "hash_key": Setting(
         _text, "Secret for the hashes that outlive entries; default: a file beside the ledger."
     ),
@@ -196,7 +206,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     tenant_cache: float = 300.0
     ledger: str = ""
     queue_url: str | None = None
+    dead_letters_url: str | None = None
     stack: str | None = None
+    cors_origin: str | None = None
     hash_key: str | None = None
     twilio_hosts: tuple[str, ...] = ()
     ci360_hosts: tuple[str, ...] = ()

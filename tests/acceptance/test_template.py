@@ -1,44 +1,29 @@
-"""The stack's template: sound by cfn-lint, true to the code, and deployed to moto.
+"""The stack's template: sound by cfn-lint, true to the code, and deployed to moto as it is.
 
-moto's CloudFormation knows no stages, usage plans, accounts, alarms and secrets; these are left out for it,
-and are checked by cfn-lint alone.
+What moto's CloudFormation lacks (stages, usage plans, accounts, alarms, secrets) is made through moto's
+backends: :mod:`tests.cloud.lacking`.
 """
 
 from __future__ import annotations
 
+import hashlib
 import importlib
-import io
 import json
 import subprocess
 import sys
-import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
 from cfnlint.decode import cfn_yaml
-from moto import mock_aws
+from tests.cloud.server import Moto
+from tests.cloud.stack import FUNCTIONS, STACK, TEMPLATE, deploy, parameters
 
 from ci360_twilio.edge.functions import metrics_line
 from ci360_twilio.ports import Summary
 from ci360_twilio.settings import read_settings
 from ci360_twilio.stores.dynamodb import DynamoStore
 from ci360_twilio.stores.dynamodb_table import INDEXES, Table, definition
-
-TEMPLATE = Path(__file__).parents[2] / "infra" / "template.yaml"
-LACKING = frozenset(
-    {
-        "AWS::ApiGateway::Account",
-        "AWS::ApiGateway::Stage",
-        "AWS::ApiGateway::UsagePlan",
-        "AWS::CloudWatch::Alarm",
-        "AWS::SecretsManager::Secret",
-    }
-)
-REGION, STACK, BUCKET = "eu-central-1", "sms", "code-of-sms"
-FUNCTIONS = ("Receive", "Deliver", "Webhook", "Report", "Sweep")
 
 
 @pytest.fixture(scope="module")
@@ -99,6 +84,7 @@ def test_every_variable_is_a_setting(template: Any, name: str) -> None:
         "CI360_TWILIO_EVENT_TTL": "86400",
         "CI360_TWILIO_PUBLIC_URL": "https://sms.example.com/live",
         "CI360_TWILIO_DEFAULT_SENDER": "",
+        "CI360_TWILIO_CORS_ORIGIN": "",
     }
     settings = read_settings(given)
     assert (settings.queue_url, settings.stack, settings.hash_key) == ("x", "x", "x")
@@ -112,7 +98,7 @@ def test_only_events_ask_for_a_key(template: Any) -> None:
         "EventsPost": True,
         "StatusPost": False,
         "InboundPost": False,
-        "EventsOptions": None,
+        "EventsOptions": False,
     }
 
 
@@ -156,65 +142,50 @@ def test_alarms_go_by_what_the_sweep_measures(template: Any) -> None:
         assert [dimension["Name"] for dimension in one["Dimensions"]] == ["Stack"]
 
 
-@pytest.fixture
-def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """Give a session with moto, and a bucket with a zip in it."""
-    for name in ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(f"AWS_{name}", "none")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", REGION)
-    with mock_aws():
-        session = boto3.session.Session()
-        bucket = session.client("s3")
-        bucket.create_bucket(
-            Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": REGION}
+def digest_of_the_api(template: Any) -> str:
+    """Digest all that a deployment of the API is made of."""
+    kinds = {f"AWS::ApiGateway::{name}" for name in ("RestApi", "Resource", "Method")}
+    api = {name: one for name, one in template["Resources"].items() if one["Type"] in kinds}
+    return hashlib.sha256(json.dumps(api, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def test_a_changed_api_is_deployed(template: Any) -> None:
+    """A stage shows what its deployment was made of; only a deployment of another name is another."""
+    digest = digest_of_the_api(template)
+    names = {f"Deployment{digest}", f"DeploymentWithCors{digest}"}
+    assert set(of_type(template, "AWS::ApiGateway::Deployment")) == names
+
+
+def test_the_stack_is_made_changed_and_taken_down() -> None:
+    """In moto; a ledger opens on the table that was made, which stays with the key of its hashes."""
+    with Moto() as moto:
+        cloud, asked = moto.client("cloudformation"), {"TemplateBody": TEMPLATE.read_text()}
+
+        def outputs(status: str) -> dict[str, str]:
+            [found] = cloud.describe_stacks(StackName=STACK)["Stacks"]
+            assert found["StackStatus"] == status
+            return {one["OutputKey"]: one["OutputValue"] for one in found["Outputs"]}
+
+        deploy(moto)
+        made = outputs("CREATE_COMPLETE")
+        assert made["EventsUrl"].endswith("/live/ci360/events")
+        functions = moto.client("lambda")
+        assert len(functions.list_functions()["Functions"]) == len(FUNCTIONS)
+        alarms = moto.client("cloudwatch")
+        assert len(alarms.describe_alarms()["MetricAlarms"]) == len(
+            of_type(cfn_yaml.load(str(TEMPLATE)), "AWS::CloudWatch::Alarm")
         )
-        code = io.BytesIO()
-        with zipfile.ZipFile(code, "w") as archive:
-            archive.writestr("lambda_function.py", "")
-        bucket.put_object(Bucket=BUCKET, Key="code.zip", Body=code.getvalue())
-        yield session
+        table = Table(moto.client("dynamodb"), made["LedgerTable"])
+        DynamoStore(table, hash_key=b"key").close()
 
+        url = "https://sms.example.com"
+        changed = parameters(PublicUrl=url)
+        cloud.update_stack(StackName=STACK, Parameters=changed, **asked)
+        assert outputs("UPDATE_COMPLETE")["EventsUrl"] == f"{url}/ci360/events"
 
-def without_what_moto_lacks(template: Any) -> str:
-    """Give the template as moto's CloudFormation can read it."""
-    whole = json.loads(json.dumps(template))
-    gone = {name for name, one in whole["Resources"].items() if one["Type"] in LACKING}
-    whole["Resources"] = {n: one for n, one in whole["Resources"].items() if n not in gone}
-    for name in FUNCTIONS:
-        variables(whole, name)["CI360_TWILIO_HASH_KEY"] = "of the secret that moto cannot make"
-    outputs = whole["Outputs"].items()
-    whole["Outputs"] = {
-        name: one for name, one in outputs if one["Value"] not in [{"Ref": n} for n in gone]
-    }
-    return json.dumps(whole)
-
-
-def test_the_stack_is_made_changed_and_taken_down(template: Any, aws: Any) -> None:
-    """In moto, without the types that it lacks; a ledger opens on the table that was made."""
-    cloud = aws.client("cloudformation")
-    body = without_what_moto_lacks(template)
-
-    def parameters(**members: str) -> list[dict[str, str]]:
-        given = {"CodeBucket": BUCKET, "CodeKey": "code.zip"} | members
-        return [{"ParameterKey": k, "ParameterValue": v} for k, v in given.items()]
-
-    asked = {"StackName": STACK, "TemplateBody": body, "Capabilities": ["CAPABILITY_IAM"]}
-    cloud.create_stack(**asked, Parameters=parameters())
-    [stack] = cloud.describe_stacks(StackName=STACK)["Stacks"]
-    assert stack["StackStatus"] == "CREATE_COMPLETE"
-    outputs = {one["OutputKey"]: one["OutputValue"] for one in stack["Outputs"]}
-    assert outputs["EventsUrl"].endswith("/live/ci360/events")
-    functions = aws.client("lambda").list_functions()["Functions"]
-    assert len(functions) == len(FUNCTIONS)
-    table = Table(aws.client("dynamodb"), outputs["LedgerTable"])
-    DynamoStore(table, hash_key=b"key").close()
-
-    url = "https://sms.example.com"
-    cloud.update_stack(**asked, Parameters=parameters(PublicUrl=url))
-    [stack] = cloud.describe_stacks(StackName=STACK)["Stacks"]
-    assert stack["StackStatus"] == "UPDATE_COMPLETE"
-    outputs = {one["OutputKey"]: one["OutputValue"] for one in stack["Outputs"]}
-    assert outputs["EventsUrl"] == f"{url}/ci360/events"
-
-    cloud.delete_stack(StackName=STACK)
-    assert aws.client("lambda").list_functions()["Functions"] == []
+        cloud.delete_stack(StackName=STACK)
+        assert functions.list_functions()["Functions"] == []
+        assert alarms.describe_alarms()["MetricAlarms"] == []
+        assert moto.client("dynamodb").list_tables()["TableNames"] == [made["LedgerTable"]]
+        secrets = moto.client("secretsmanager").list_secrets()["SecretList"]
+        assert [one["ARN"] for one in secrets] == [made["HashKeySecret"]]

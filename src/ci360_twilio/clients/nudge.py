@@ -20,17 +20,19 @@ LONGEST_DELAY = 900
 class Nudge:
     """One SQS queue."""
 
-    def __init__(self, url: str, client: Any = None) -> None:
+    def __init__(self, url: str, client: Any = None, *, aside: str | None = None) -> None:
         """Make it.
 
         Args:
             url: of the queue; its region is in it, as AWS writes it.
             client: of botocore, for ``sqs``; made here unless given.
+            aside: of the queue for what cannot be understood.
 
         Raises:
             SettingsError: the ``aws`` extra is not installed, or no region is set.
         """
         self._url = url
+        self._aside = aside
         self._client = client if client is not None else _make_client()
 
     def say(self, keys: Sequence[tuple[Key, float]]) -> int:
@@ -54,6 +56,21 @@ class Nudge:
             except (BotoCoreError, ClientError):
                 unsaid += len(some)
         return unsaid
+
+    def set_aside(self, body: str, reason: str) -> bool:
+        """Set a message aside with its reason, for a person to look at; tells whether that is done."""
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        if self._aside is None:
+            return False
+        said = {"reason": {"DataType": "String", "StringValue": reason}}
+        try:
+            self._client.send_message(
+                QueueUrl=self._aside, MessageBody=body, MessageAttributes=said
+            )
+        except (BotoCoreError, ClientError):
+            return False
+        return True
 
 
 def _make_client() -> Any:

@@ -42,6 +42,10 @@ class Direct:
             authenticated_upstream=parts.settings.authenticated_upstream,
         )
 
+    def begin(self, context: object) -> None:
+        """Have the log say whose invocation this is."""
+        self._parts.log.carry(aws_request_id=request_id_of(context))
+
     def handle(self, event: object, context: object) -> dict[str, Any]:
         """Answer one invocation; never raises."""
         until = time.monotonic() + seconds_left(context) - MARGIN_SECONDS
@@ -159,6 +163,7 @@ def _instance(context: object) -> Direct:
                     "been sent: set its time-out to 30 seconds or more"
                 )
                 log.warning("direct.short_time_out", seconds=round(seconds, 1), message=words)
+        _direct.begin(context)
         return _direct
 
 

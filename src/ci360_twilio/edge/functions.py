@@ -50,8 +50,8 @@ from ci360_twilio.flow.report import TELL_SECONDS
 from ci360_twilio.flow.send import ATTEMPT_SECONDS, Begun
 from ci360_twilio.logs import LEDGER_PURGED, Log, capture_foreign
 from ci360_twilio.ports import Summary
-from ci360_twilio.settings import read_settings
-from ci360_twilio.wiring import REPORTS_AT_ONCE, Parts, utc_now, wire
+from ci360_twilio.settings import Settings, read_settings
+from ci360_twilio.wiring import REPORTS_AT_ONCE, Parts, wire
 
 AT_ONCE = 100
 """Requests to Twilio that an instance has open at one time."""
@@ -60,6 +60,12 @@ SHORTEST_ATTEMPT = 3.0
 LOOK_SECONDS = 1.0
 """How often the sweep looks whether a queue has its turn."""
 PURGE_BATCH = 500
+CORS = (
+    ("Access-Control-Allow-Methods", "POST"),
+    ("Access-Control-Allow-Headers", "content-type,x-api-key,authorization"),
+    ("Vary", "Origin"),
+)
+"""What a browser is told that asks (Fetch standard, "CORS protocol")."""
 NAMESPACE = "ci360-twilio"
 _KEY = re.compile(r"[A-Za-z0-9_-]{1,64}/.{1,256}", re.DOTALL)
 _ROUTE = re.compile(f".*({re.escape(STATUS)}|{re.escape(INBOUND)})", re.DOTALL)
@@ -68,15 +74,26 @@ _ROUTE = re.compile(f".*({re.escape(STATUS)}|{re.escape(INBOUND)})", re.DOTALL)
 class Stack:
     """The parts of an instance, made once; every method answers one invocation."""
 
-    def __init__(self, parts: Parts, nudge: Nudge | None) -> None:
+    def __init__(
+        self,
+        parts: Parts,
+        nudge: Nudge | None,
+        *,
+        seconds: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], object] = time.sleep,
+    ) -> None:
         """Make it.
 
         Args:
             parts: the process's implementations.
             nudge: the queue before ``deliver``; without one the sweep sends everything.
+            seconds: gives seconds that only grow, by which an invocation ends in time.
+            sleep: lets seconds pass.
         """
         self._parts = parts
         self._nudge = nudge
+        self._seconds = seconds
+        self._sleep = sleep
         self._log = parts.log
         self._pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="out")
         self._routes = Routes(
@@ -89,20 +106,34 @@ class Stack:
             authenticated_upstream=parts.settings.authenticated_upstream,
         )
 
+    def begin(self, context: object) -> None:
+        """Have the log say whose invocation this is."""
+        self._log.carry(aws_request_id=request_id_of(context))
+
     def close(self) -> None:
         """Let threads and connections go, where an instance ends before its process."""
         self._pool.shutdown()
         self._parts.close()
 
     def receive(self, event: object, context: object) -> dict[str, Any]:
-        """Answer an event of CI360's."""
-        request = parse_invocation(event, request_id_of(context))
+        """Answer an event of CI360's, or a browser that asks whether a page may post one."""
+        if isinstance(event, dict) and event.get("httpMethod") == "OPTIONS":
+            response = Response(status=204)
+        else:
+            response = self._receive(event, request_id_of(context))
+        if origin := self._parts.settings.cors_origin:
+            headers = (("Access-Control-Allow-Origin", origin), *CORS, *response.headers)
+            response = msgspec.structs.replace(response, headers=headers)
+        return answer_of(response)
+
+    def _receive(self, event: object, request_id: str) -> Response:
+        request = parse_invocation(event, request_id)
         if isinstance(request, Response):
-            return answer_of(request)
+            return request
         answer = self._routes.accept([request])[0]
         if isinstance(answer, Accepted) and answer.entry.status is Status.ACCEPTED:
             self._say([answer.entry])
-        return answer_of(respond(answer, request.request_id))
+        return respond(answer, request.request_id)
 
     def webhook(self, event: object, context: object) -> dict[str, Any]:
         """Answer a webhook of Twilio's."""
@@ -114,9 +145,10 @@ class Stack:
     def deliver(self, event: object, context: object) -> dict[str, Any]:
         """Send what a batch of the queue names; gives the messages that are to come again.
 
-        One that names nothing comes again until the queue sets it aside, and keeps no other.
+        One that names nothing is set aside with its reason, and keeps no other; where it cannot be,
+        it comes again until the queue itself sets it aside.
         """
-        until = time.monotonic() + seconds_left(context) - MARGIN_SECONDS
+        until = self._seconds() + seconds_left(context) - MARGIN_SECONDS
         named: dict[str, Key] = {}
         again: list[str] = []
         for number, record in enumerate(_records(event)):
@@ -125,7 +157,8 @@ class Stack:
                 named[message] = Key(body)
             else:
                 self._log.error("deliver.refused", reason="no_key", message=message)
-                again.append(message)
+                if self._nudge is None or not self._nudge.set_aside(str(body), "no_key"):
+                    again.append(message)
         try:
             self._send(list(dict.fromkeys(named.values())), until)
         except LedgerUnavailable as exc:
@@ -135,10 +168,10 @@ class Stack:
 
     def report(self, _event: object, context: object) -> dict[str, Any]:
         """Tell CI360 of what is owed, until that is nothing or the time is nearly over."""
-        until = time.monotonic() + seconds_left(context) - MARGIN_SECONDS - TELL_SECONDS
+        until = self._seconds() + seconds_left(context) - MARGIN_SECONDS - TELL_SECONDS
         reporting, told = self._parts.reporting, 0
         try:
-            while time.monotonic() < until:
+            while self._seconds() < until:
                 tasks = reporting.take(REPORTS_AT_ONCE)
                 if not tasks:
                     break
@@ -152,11 +185,11 @@ class Stack:
 
     def sweep(self, _event: object, context: object) -> dict[str, Any]:
         """Send what is due, do the rounds, and measure."""
-        until = time.monotonic() + seconds_left(context) - MARGIN_SECONDS
+        until = self._seconds() + seconds_left(context) - MARGIN_SECONDS
         parts = self._parts
         rounds: tuple[Callable[[], object], ...] = (
-            lambda: look_after_messages(parts, lambda: time.monotonic() > until),
-            lambda: attend_to_customers(parts, lambda: time.monotonic() > until),
+            lambda: look_after_messages(parts, lambda: self._seconds() > until),
+            lambda: attend_to_customers(parts, lambda: self._seconds() > until),
             self._purge,
             lambda: self._send_due(until),
         )
@@ -168,22 +201,23 @@ class Stack:
             except Exception as exc:  # noqa: BLE001 - the other rounds go on
                 self._log.error("sweep.unexpected", error=type(exc).__name__)
         parts.client.close()
+        now = parts.clock()
         try:
-            summary = parts.store.summary(utc_now())
+            summary = parts.store.summary(now)
         except LedgerUnavailable:
             return {"due": None}
         stack = parts.settings.stack or NAMESPACE
-        sys.stdout.write(metrics_line(summary, time.time(), stack) + "\n")
+        sys.stdout.write(metrics_line(summary, now.timestamp(), stack) + "\n")
         return {"due": summary.due}
 
     def _send_due(self, until: float) -> None:
         """Send what is due and what has its turn, as long as anything waits and time is left."""
-        while until - time.monotonic() > SHORTEST_ATTEMPT:
+        while until - self._seconds() > SHORTEST_ATTEMPT:
             entries = self._parts.sending.claim(AT_ONCE)
             if entries:
                 self._send_claimed(entries, until)
-            elif self._parts.store.waiting(utc_now()):
-                time.sleep(LOOK_SECONDS)
+            elif self._parts.store.waiting(self._parts.clock()):
+                self._sleep(LOOK_SECONDS)
             else:
                 return
 
@@ -204,7 +238,7 @@ class Stack:
         sending = self._parts.sending
         for start in range(0, len(entries), AT_ONCE):
             some = entries[start : start + AT_ONCE]
-            left = until - time.monotonic()
+            left = until - self._seconds()
             if left < SHORTEST_ATTEMPT:
                 sending.release(entries[start:])
                 self._say(entries[start:])
@@ -230,7 +264,7 @@ class Stack:
 
     def _say(self, entries: Sequence[Entry]) -> None:
         """Say what is there to be sent, and when it is due."""
-        now = utc_now()
+        now = self._parts.clock()
         due = [
             (entry.key, (entry.due_at - now).total_seconds())
             for entry in entries
@@ -241,7 +275,7 @@ class Stack:
             self._log.warning("nudge.lost", entries=unsaid)
 
     def _purge(self) -> None:
-        if purged := self._parts.store.purge(now=utc_now(), limit=PURGE_BATCH):
+        if purged := self._parts.store.purge(now=self._parts.clock(), limit=PURGE_BATCH):
             self._log.info(LEDGER_PURGED, entries=purged)
 
 
@@ -321,15 +355,21 @@ _lock = threading.Lock()
 _stack: Stack | None = None
 
 
-def _instance() -> Stack:
+def _make_nudge(settings: Settings) -> Nudge | None:
+    if settings.queue_url is None:
+        return None
+    return Nudge(settings.queue_url, aside=settings.dead_letters_url)
+
+
+def _instance(context: object) -> Stack:
     global _stack
     with _lock:
         if _stack is None:
             settings = read_settings()
             log = Log(level=settings.log_level)
             capture_foreign(log)
-            nudge = Nudge(settings.queue_url) if settings.queue_url else None
-            _stack = Stack(wire(settings, log), nudge)
+            _stack = Stack(wire(settings, log), _make_nudge(settings))
+        _stack.begin(context)
         return _stack
 
 
@@ -345,22 +385,22 @@ def webhook(event: object, context: object) -> dict[str, Any]:
 
 def deliver(event: object, context: object) -> dict[str, Any]:
     """Send what a batch of the queue names."""
-    return _instance().deliver(event, context)
+    return _instance(context).deliver(event, context)
 
 
 def report(event: object, context: object) -> dict[str, Any]:
     """Tell CI360 what it is owed."""
-    return _instance().report(event, context)
+    return _instance(context).report(event, context)
 
 
 def sweep(event: object, context: object) -> dict[str, Any]:
     """Send what is due, and do the rounds."""
-    return _instance().sweep(event, context)
+    return _instance(context).sweep(event, context)
 
 
 def _answered(work: Callable[[Stack], dict[str, Any]], context: object) -> dict[str, Any]:
     try:
-        stack = _instance()
+        stack = _instance(context)
     except ConnectorError as exc:
         Log().error("function.start", error=exc.code, message=exc.message)
         words = "The function is not set up; its log says why."

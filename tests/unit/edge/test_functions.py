@@ -22,6 +22,7 @@ from ci360_twilio.core.tenant import TenantId
 from ci360_twilio.edge.functions import Stack, metrics_line, parse_webhook
 from ci360_twilio.edge.http import Request
 from ci360_twilio.errors import LedgerUnavailable
+from ci360_twilio.logs import Log
 from ci360_twilio.ports import Summary
 from ci360_twilio.twin.events import outbound_event
 from ci360_twilio.twin.faults import Fault
@@ -188,6 +189,22 @@ def test_a_message_that_names_nothing_keeps_no_other(
     failed = [one["itemIdentifier"] for one in done["batchItemFailures"]]
     assert failed == ["poison", "none"]
     assert stored(parts, sent).status is Status.SENT
+
+
+def test_what_names_nothing_is_set_aside_with_its_reason(parts: Parts, queue: Queue) -> None:
+    """Where there is a queue for it, as in the stack."""
+    aside = queue.client.create_queue(QueueName="aside")["QueueUrl"]
+    stack = Stack(parts, Nudge(queue.url, queue.client, aside=aside))
+    batch = {"Records": [{"messageId": "poison", "body": "{}"}]}
+    assert stack.deliver(batch, Context()) == {"batchItemFailures": []}
+    [found] = queue.client.receive_message(QueueUrl=aside, MessageAttributeNames=["All"])[
+        "Messages"
+    ]
+    assert found["Body"] == "{}"
+    assert found["MessageAttributes"]["reason"]["StringValue"] == "no_key"
+    gone = Stack(parts, Nudge(queue.url, queue.client, aside=f"{aside}-that-is-not-there"))
+    again = [{"itemIdentifier": "poison"}]
+    assert gone.deliver(batch, Context()) == {"batchItemFailures": again}
 
 
 def test_a_ledger_that_is_away_has_the_batch_come_again(
@@ -389,6 +406,28 @@ def test_functions_are_made_of_their_settings(
     made = functions._stack
     assert made is not None
     made.close()
+
+
+def test_a_page_of_the_set_origin_may_post_events(connector: Connect) -> None:
+    """A browser asks first; no other function and no other stack says so."""
+    stack = Stack(connector(cors_origin="https://www.example.com"), None)
+    asked = stack.receive({"httpMethod": "OPTIONS", "path": "/ci360/events"}, Context())
+    answer = stack.receive(rest("{"), Context())
+    assert (asked["statusCode"], answer["statusCode"]) == (204, 400)
+    for one in (asked, answer):
+        assert one["headers"]["Access-Control-Allow-Origin"] == "https://www.example.com"
+    closed = Stack(connector(), None).receive({"httpMethod": "OPTIONS"}, Context())
+    assert not [name for name in closed["headers"] if name.startswith("Access-Control")]
+
+
+def test_every_line_says_whose_invocation_it_is(parts: Parts) -> None:
+    """By the id under which AWS has it."""
+    stream = io.StringIO()
+    parts.log = Log(stream)
+    stack = Stack(parts, None)
+    stack.begin(Context())
+    stack.deliver({"Records": [{"messageId": "1"}]}, Context())
+    assert json.loads(stream.getvalue())["aws_request_id"] == Context.aws_request_id
 
 
 def test_a_function_that_is_not_set_up_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

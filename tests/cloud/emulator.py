@@ -1,0 +1,157 @@
+"""Lambda's runtime, emulated by AWS's own emulator: a function's instance as one process.
+
+Time-outs, crashes, starts and billed durations are those of the real runtime interface. The Python is this
+machine's, and how an instance is scaled, frozen and thrown away is not shown.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+import urllib3
+
+_ARCHITECTURE = {"aarch64": "arm64", "arm64": "arm64"}.get(platform.machine(), "x86_64")
+_INVOCATIONS = "/2015-03-31/functions/function/invocations"
+_REPORT = re.compile(r"^REPORT RequestId: (\S+).*?\tDuration: ([\d.]+) ms", re.MULTILINE)
+START_SECONDS, ANSWER_SECONDS = 20.0, 120.0
+
+
+class Broken(Exception):
+    """The function did not answer: it ended, or its time was over."""
+
+
+class Billed(NamedTuple):
+    """What one invocation took."""
+
+    request_id: str
+    ms: float
+
+
+def emulator() -> Path:
+    """Find the emulator, which comes with a package of which nothing else is used."""
+    spec = find_spec("samcli")
+    assert spec is not None, "make installs it: requirements/emulator.txt"
+    assert spec.origin is not None
+    folder = Path(spec.origin).parent / "local" / "rapid"
+    found = folder / f"aws-lambda-rie-{_ARCHITECTURE}"
+    if not os.access(found, os.X_OK):
+        found.chmod(0o755)
+    return found
+
+
+class Emulated:
+    """An instance of a function, from its first invocation on."""
+
+    def __init__(
+        self,
+        handler: str,
+        environment: Mapping[str, str],
+        log: Path,
+        *,
+        seconds: float = 60.0,
+        memory: int = 512,
+        code: Path | None = None,
+    ) -> None:
+        """Start it; its code is loaded at the first invocation, as on AWS.
+
+        Args:
+            handler: ``package.module.function``.
+            environment: the function's variables; nothing else is passed on but the search path.
+            log: the file that takes what it and the runtime write.
+            seconds: the function's time-out.
+            memory: what it is told of its size; nobody limits it.
+            code: the folder that its code is in; this environment's own unless told.
+        """
+        self.log = log
+        ports = [_free_port(), _free_port()]
+        invoke, runtime = (f"127.0.0.1:{port}" for port in ports)
+        self._url = f"http://{invoke}{_INVOCATIONS}"
+        self._pool = urllib3.PoolManager(retries=False)
+        addresses = [
+            "--runtime-interface-emulator-address",
+            invoke,
+            "--runtime-api-address",
+            runtime,
+        ]
+        about = {
+            "AWS_LAMBDA_FUNCTION_NAME": handler.rpartition(".")[2],
+            "AWS_LAMBDA_FUNCTION_TIMEOUT": f"{seconds:.0f}",
+            "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(memory),
+        }
+        with log.open("ab") as file:
+            self._process = subprocess.Popen(
+                [str(emulator()), *addresses, sys.executable, "-m", "awslambdaric", handler],
+                env={"PATH": os.environ["PATH"], **about, **environment},
+                cwd=code or Path.cwd(),
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=file,
+                start_new_session=True,
+            )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def invoke(self, event: object) -> Any:
+        """Invoke the function with an event, and give its answer.
+
+        Raises:
+            Broken: its process ended, its time was over, or an exception came out of it.
+        """
+        until = time.monotonic() + START_SECONDS
+        while True:
+            try:
+                found = self._pool.request(
+                    "POST", self._url, body=json.dumps(event).encode(), timeout=ANSWER_SECONDS
+                )
+                break
+            except urllib3.exceptions.NewConnectionError:
+                assert time.monotonic() < until, "the emulator did not start"
+                time.sleep(0.005)
+        words = found.data.decode()
+        if found.status != 200 or words.startswith("Task timed out"):
+            raise Broken(words)
+        answer = json.loads(words)
+        if isinstance(answer, dict) and "errorType" in answer:
+            raise Broken(words)
+        return answer
+
+    def billed(self) -> list[Billed]:
+        """List the invocations so far, with what each took."""
+        found = _REPORT.findall(self.log.read_text(errors="replace"))
+        return [Billed(request_id, float(ms)) for request_id, ms in found]
+
+    def kill(self) -> None:
+        """Kill the function's process, as if the machine had failed; the next invocation starts another."""
+        task = Path(f"/proc/{self._process.pid}/task")
+        for thread in task.iterdir():
+            for child in (thread / "children").read_text().split():
+                os.kill(int(child), signal.SIGKILL)
+
+    def stop(self) -> None:
+        """End it; what it was doing is cut off."""
+        self._pool.clear()
+        if self._process.poll() is None:
+            self.kill()
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait(20)
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])

@@ -1,0 +1,143 @@
+"""What moto's CloudFormation lacks, made through moto's own backends, so that the template deploys unchanged.
+
+To import this module is to register the types. They are moto's look at AWS, and ours of CloudFormation: what
+a property means beyond what is read here is cfn-lint's to check, and AWS's.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from typing import Any
+
+from moto.apigateway.models import apigateway_backends
+from moto.cloudformation import parsing
+from moto.cloudwatch.models import cloudwatch_backends
+from moto.core.common_models import CloudFormationModel
+from moto.secretsmanager.models import secretsmanager_backends
+
+Properties = dict[str, Any]
+
+
+class Made:
+    """A resource of such a type."""
+
+    def __init__(self, name: str, properties: Properties, remove: Callable[[], object]) -> None:
+        self.physical_resource_id = name
+        self.properties = properties
+        self._remove = remove
+
+    def get_cfn_attribute(self, name: str) -> str:
+        """Give an attribute; nobody asks for one."""
+        raise NotImplementedError(name)
+
+    def is_created(self) -> bool:
+        """Say that it is there."""
+        return True
+
+    def delete(self, _account_id: str, _region: str) -> None:
+        """Take it down."""
+        self._remove()
+
+
+def lacking(kind: str) -> Callable[[Callable[..., Made]], type]:
+    """Register a type of CloudFormation's by the function that makes it.
+
+    A resource that is changed is taken down and made anew, under the same name where it has one.
+    """
+
+    def register(make: Callable[..., Made]) -> type:
+        def created(
+            _cls: type, /, name: str, template: Properties, account: str, region: str, **_: Any
+        ) -> Made:
+            return make(name, template["Properties"], account, region)
+
+        def updated(
+            _cls: type,
+            /,
+            original_resource: Made,
+            new_resource_name: str,
+            cloudformation_json: Properties,
+            account_id: str,
+            region_name: str,
+        ) -> Made:
+            original_resource.delete(account_id, region_name)
+            properties = cloudformation_json["Properties"]
+            return make(new_resource_name, properties, account_id, region_name)
+
+        members = {
+            "cloudformation_name_type": staticmethod(lambda: ""),
+            "cloudformation_type": staticmethod(lambda: kind),
+            "has_cfn_attr": classmethod(lambda _cls, _name: True),
+            "create_from_cloudformation_json": classmethod(created),
+            "update_from_cloudformation_json": classmethod(updated),
+        }
+        return type(kind.rpartition("::")[2], (CloudFormationModel,), members)
+
+    return register
+
+
+@lacking("AWS::ApiGateway::Stage")
+def stage(_name: str, properties: Properties, account: str, region: str) -> Made:
+    """Make a stage of an API."""
+    backend, api = apigateway_backends[account][region], properties["RestApiId"]
+    name = properties["StageName"]
+    traced = properties.get("TracingEnabled") in (True, "true")
+    deployment = properties["DeploymentId"]  # moto gives the deployment where its id is meant
+    backend.create_stage(api, name, deployment.id, tracing_enabled=traced)
+    return Made(name, properties, lambda: backend.delete_stage(api, name))
+
+
+@lacking("AWS::ApiGateway::UsagePlan")
+def usage_plan(name: str, properties: Properties, account: str, region: str) -> Made:
+    """Make a usage plan."""
+    backend = apigateway_backends[account][region]
+    throttle = properties["Throttle"]
+    stages = [{"apiId": one["ApiId"], "stage": one["Stage"]} for one in properties["ApiStages"]]
+    limits = {"rateLimit": throttle["RateLimit"], "burstLimit": throttle["BurstLimit"]}
+    plan = backend.create_usage_plan({"name": name, "apiStages": stages, "throttle": limits})
+    return Made(plan.id, properties, lambda: backend.usage_plans.pop(plan.id))
+
+
+@lacking("AWS::ApiGateway::Account")
+def account_settings(_name: str, properties: Properties, _account: str, _region: str) -> Made:
+    """Pretend; moto knows no account-wide role for logs."""
+    return Made("account", properties, lambda: None)
+
+
+@lacking("AWS::CloudWatch::Alarm")
+def alarm(name: str, properties: Properties, account: str, region: str) -> Made:
+    """Make an alarm."""
+    backend = cloudwatch_backends[account][region]
+
+    backend.put_metric_alarm(
+        name=name,
+        namespace=properties["Namespace"],
+        metric_name=properties["MetricName"],
+        comparison_operator=properties["ComparisonOperator"],
+        evaluation_periods=int(properties["EvaluationPeriods"]),
+        period=int(properties["Period"]),
+        threshold=float(properties["Threshold"]),
+        statistic=properties["Statistic"],
+        description=properties["AlarmDescription"],
+        dimensions=properties["Dimensions"],
+        alarm_actions=properties["AlarmActions"],
+        treat_missing_data=properties["TreatMissingData"],
+    )
+    return Made(name, properties, lambda: backend.delete_alarms([name]))
+
+
+@lacking("AWS::SecretsManager::Secret")
+def secret(name: str, properties: Properties, account: str, region: str) -> Made:
+    """Make a secret of random letters and digits."""
+    backend = secretsmanager_backends[account][region]
+    length = properties["GenerateSecretString"]["PasswordLength"]
+    made, _ = backend._add_secret(  # the public way gives its answer as text
+        name, secret_string=secrets.token_hex(length // 2), description=properties["Description"]
+    )
+    return Made(made.arn, properties, lambda: backend.secrets.pop(name))
+
+
+parsing.get_model_list.cache_clear()
+parsing.get_model_map.cache_clear()
+parsing.get_name_type_map.cache_clear()
