@@ -32,9 +32,9 @@ class Ci360Stub:
         link = {"rel": "self", "href": f"http://127.0.0.1:{port}/file"}
         self._location = response(b"201 Created", msgspec.json.encode({"links": [link]}))
 
-    def answer(self, line: bytes, body: bytes) -> bytes:
+    def answer(self, head: bytes, body: bytes) -> bytes:
         """Take events, say where a file of them goes, or tell the count."""
-        method, path, _ = line.split(b" ", 2)
+        method, path, _ = head.split(b" ", 2)
         if path == b"/count":
             return response(b"200 OK", msgspec.json.encode(self._seen))
         if method == b"GET":

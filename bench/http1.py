@@ -8,7 +8,7 @@ from collections.abc import Callable
 import uvloop
 
 Answer = Callable[[bytes, bytes], bytes]
-"""``(request line, body) -> whole response``."""
+"""``(head, body) -> whole response``; the head begins with the request line."""
 
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 _END = b"\r\n\r\n"
@@ -43,9 +43,8 @@ class Connection(asyncio.Protocol):
         while (size := request_size(self._buffer)) is not None:
             request, self._buffer = self._buffer[:size], self._buffer[size:]
             head, _, body = request.partition(_END)
-            line = head[: head.find(b"\r\n")]
-            whole = self._answer(line, body)
-            is_question = line.startswith(b"GET")
+            whole = self._answer(head, body)
+            is_question = head.startswith(b"GET")
             if self._delay and not is_question:
                 self._loop.call_later(self._delay, self._write, whole, is_question)
             else:

@@ -1,4 +1,4 @@
-"""The reference of the cold start: what a small function written by hand does, and no more.
+"""The reference of the functions: what a small function written by hand does, and no more.
 
 It imports its two libraries, reads the tenant's secret, posts one message and answers. No checks,
 no duplicates, no expiry, no log.
@@ -7,8 +7,6 @@ no duplicates, no expiry, no log.
 import base64
 import json
 import os
-import sys
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
@@ -16,7 +14,7 @@ import boto3
 import urllib3
 
 
-def handle(request: dict[str, Any]) -> dict[str, Any]:
+def lambda_handler(request: dict[str, Any], _context: object) -> dict[str, Any]:
     """Send the event as one message."""
     event = json.loads(request["body"])
     prefix = os.environ["sm_secret_id_prefix"]  # noqa: SIM112 - the sample's own spelling
@@ -49,8 +47,3 @@ def post_message(tenant: dict[str, str], form: dict[str, str]) -> urllib3.BaseHT
     return urllib3.PoolManager().request(
         "POST", tenant["twilio_api_url"], body=urlencode(form), headers=headers, timeout=10.0
     )
-
-
-if __name__ == "__main__":
-    outcome = handle(json.loads(Path(sys.argv[1]).read_bytes()))
-    sys.exit(0 if outcome["statusCode"] == 200 else f"answered {outcome}")

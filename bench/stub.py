@@ -35,9 +35,9 @@ class Stub:
     def __init__(self) -> None:
         self._seen = Count()
 
-    def answer(self, line: bytes, body: bytes) -> bytes:
+    def answer(self, head: bytes, body: bytes) -> bytes:
         """Make a message, or tell the count."""
-        method, path, _ = line.split(b" ", 2)
+        method, path, _ = head.split(b" ", 2)
         if method == b"POST" and path.endswith(b"/Messages.json"):
             return self._created(path, body)
         if path == b"/count":

@@ -9,7 +9,7 @@ _ACCEPTED = response(b"202 Accepted", b'{"status":"accepted"}')
 
 def main() -> None:
     """Serve on the port named on the command line."""
-    serve(int(sys.argv[1]), lambda _line, _body: _ACCEPTED)
+    serve(int(sys.argv[1]), lambda _head, _body: _ACCEPTED)
 
 
 if __name__ == "__main__":

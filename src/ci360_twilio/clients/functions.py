@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ci360_twilio.aws import make_client
 from ci360_twilio.errors import NotKnown, SettingsError
 
 
@@ -13,14 +14,21 @@ def time_out_of(name: str, region: str | None) -> float:
         NotKnown: AWS does not say.
     """
     try:
-        from botocore.exceptions import BotoCoreError, ClientError
-        from botocore.session import Session
-    except ImportError as exc:
-        words = "AWS needs the extra: pip install 'ci360-twilio-connector[aws]'"
-        raise SettingsError(words) from exc
+        client = make_client("lambda", region)
+    except SettingsError as exc:
+        if isinstance(exc.__cause__, ImportError):
+            raise
+        raise _not_told(exc.__cause__) from exc
+    from botocore.exceptions import BotoCoreError, ClientError
+
     try:
-        client = Session().create_client("lambda", region_name=region)
         return float(client.get_function_configuration(FunctionName=name)["Timeout"])
-    except (BotoCoreError, ClientError) as exc:
-        code = exc.response["Error"]["Code"] if isinstance(exc, ClientError) else type(exc).__name__
-        raise NotKnown(f"AWS does not tell the function's settings: {code}.") from exc
+    except ClientError as exc:
+        raise _not_told(exc, exc.response["Error"]["Code"]) from exc
+    except BotoCoreError as exc:
+        raise _not_told(exc) from exc
+
+
+def _not_told(cause: BaseException | None, code: str = "") -> NotKnown:
+    words = code or type(cause).__name__
+    return NotKnown(f"AWS does not tell the function's settings: {words}.")

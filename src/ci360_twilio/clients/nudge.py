@@ -8,11 +8,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from ci360_twilio.aws import make_client
 from ci360_twilio.core.entry import Key
-from ci360_twilio.errors import SettingsError
 
 AT_ONCE = 10
 """Messages in one request (docs: SendMessageBatch)."""
+CONFIG: dict[str, Any] = {
+    "connect_timeout": 2,
+    "read_timeout": 5,
+    "retries": {"total_max_attempts": 2},
+}
 LONGEST_DELAY = 900
 """Seconds for which SQS holds a message back."""
 
@@ -33,7 +38,7 @@ class Nudge:
         """
         self._url = url
         self._aside = aside
-        self._client = client if client is not None else _make_client()
+        self._client = client or make_client("sqs", **CONFIG)
 
     def say(self, keys: Sequence[tuple[Key, float]]) -> int:
         """Say which entries are there, and in how many seconds each is due; gives how many were not said."""
@@ -71,21 +76,3 @@ class Nudge:
         except (BotoCoreError, ClientError):
             return False
         return True
-
-
-def _make_client() -> Any:
-    try:
-        import botocore.config
-        import botocore.session
-        from botocore.exceptions import BotoCoreError
-    except ImportError as exc:
-        words = "A queue needs the extra: pip install 'ci360-twilio-connector[aws]'"
-        raise SettingsError(words) from exc
-    config = botocore.config.Config(
-        connect_timeout=2, read_timeout=5, retries={"total_max_attempts": 2}
-    )
-    try:
-        return botocore.session.get_session().create_client("sqs", config=config)
-    except BotoCoreError as exc:
-        words = f"The queue cannot be used ({type(exc).__name__}); set the AWS region."
-        raise SettingsError(words) from exc

@@ -8,9 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+from ci360_twilio.aws import make_client
 from ci360_twilio.core.tenant import Tenant, TenantId, parse_tenant, parse_tenant_id
 from ci360_twilio.errors import (
     Issue,
+    SettingsError,
     TenantBroken,
     TenantUnavailable,
     TenantUnknown,
@@ -120,22 +122,13 @@ class Secrets:
 
 
 def _secrets_client(region: str | None) -> Any:
+    retries = {"total_max_attempts": 2}
     try:
-        import botocore.config
-        import botocore.session
-        from botocore.exceptions import BotoCoreError
-    except ImportError as exc:
-        words = "Secrets Manager needs the extra: pip install 'ci360-twilio-connector[aws]'"
-        raise TenantUnavailable(words) from exc
-    config = botocore.config.Config(
-        connect_timeout=3, read_timeout=5, retries={"total_max_attempts": 2}
-    )
-    try:
-        session = botocore.session.get_session()
-        return session.create_client("secretsmanager", region_name=region, config=config)
-    except BotoCoreError as exc:
-        words = f"Secrets Manager cannot be used ({type(exc).__name__}); set the AWS region."
-        raise TenantUnavailable(words) from exc
+        return make_client(
+            "secretsmanager", region, connect_timeout=3, read_timeout=5, retries=retries
+        )
+    except SettingsError as exc:
+        raise TenantUnavailable(exc.message) from exc
 
 
 class _Cached(NamedTuple):

@@ -101,6 +101,7 @@ class DynamoStore(DynamoCustomers):
                 *(f"E#{entry.key}" for entry in entries),
                 *(rows.tombstone_pk(entry.key) for entry in entries),
                 *map(rows.consent_pk, subjects),
+                *(pk for entry in entries for pk in rows.latest_pks(entry)),
             ]
         )
         restored_at = rows.document(STATE).restored_at

@@ -19,7 +19,7 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import datetime
-from itertools import count, islice, takewhile
+from itertools import count, islice
 from typing import Any
 
 import msgspec
@@ -60,6 +60,8 @@ from ci360_twilio.stores.tombstone import tombstone
 
 _COMING = 60_000
 """Milliseconds for which a message counts that was announced and is not written yet."""
+_MOST_NOTED = 2_000
+"""Messages that a recipient's row takes note of: a row holds 400 KB, a limit is far smaller."""
 FRESH = 3_600_000
 """Milliseconds for which a name need not be written again."""
 _numbers = count()
@@ -95,7 +97,6 @@ class Rows:
         self._dirty: dict[str, None] = {}
         self._sequences: dict[str, int] = {}
         self._recipients: dict[str, str | None] = {}
-        self._limited: set[tuple[TenantId, str]] = set()
         """Recipients whose messages are counted here."""
         self._lists: dict[tuple[str, str, str], tuple[list[str], Iterator[str]]] = {}
 
@@ -389,56 +390,39 @@ class Rows:
         now = ms(at)
         end = (now // DAY_MS + 1) * DAY_MS
         latest = self._latest(tenant_id, recipient)
-        self._limited.add((tenant_id, recipient))
         self.load([f"E#{key}" for key in latest])
-        strictly = [entry for key in latest if (entry := self.get(key))]
-        coming = {
-            key
-            for key, made in latest.items()
-            if self.get(key) is None and abs(now - made) < _COMING
-        }
-        listed = self.received_by(tenant_id, recipient, upto=moment(end))
-        recent = takewhile(lambda entry: ms(entry.created_at) > now - DAY_MS, listed)
-        counted = {
-            entry.key
-            for entry in (*strictly, *islice(recent, most))
-            if entry.status not in UNCOUNTED and now - DAY_MS < ms(entry.created_at) < end
-        }
-        return min(len(counted | coming), most)
+        found = {key: self.get(key) for key in latest}
+        counted = sum(
+            abs(now - latest[key]) < _COMING
+            if entry is None
+            else entry.status not in UNCOUNTED and now - DAY_MS < ms(entry.created_at) < end
+            for key, entry in found.items()
+        )
+        return min(counted, most)
 
     def _latest(self, tenant_id: TenantId, recipient: str) -> dict[Key, int]:
-        """Give a recipient's latest messages: the index of recipients lags behind."""
+        """Give a recipient's messages of the last two days: the index of recipients lags behind."""
         return self.document(self._latest_pk(tenant_id, recipient)) or {}
 
     def _latest_pk(self, tenant_id: TenantId, recipient: str) -> str:
         return f"L#{keyed_hash(f'latest {tenant_id} {recipient}', self._hash_key).hex()}"
 
-    def _note_latest(self, entry: Entry) -> None:
-        """Take note of a new message to a recipient who has a limit."""
+    def latest_pks(self, entry: Entry) -> list[str]:
+        """Name the row that takes note of a new message, if it counts for its recipient."""
         recipient = recipient_of(entry)
-        if recipient is None or (entry.tenant_id, recipient) not in self._limited:
-            return
-        made = ms(entry.created_at)
-        known = self._latest(entry.tenant_id, recipient)
-        kept = {key: then for key, then in known.items() if then > made - 2 * DAY_MS}
-        self.put(self._latest_pk(entry.tenant_id, recipient), kept | {entry.key: made})
+        return [] if recipient is None else [self._latest_pk(entry.tenant_id, recipient)]
 
-    def received_by(
-        self, tenant_id: TenantId, recipient: str, *, upto: str = ""
-    ) -> Iterator[Entry]:
+    def _note_latest(self, entry: Entry) -> None:
+        """Take note of a new message, whether or not its recipient has a limit yet."""
+        made = ms(entry.created_at)
+        for pk in self.latest_pks(entry):
+            known: dict[Key, int] = self.document(pk) or {}
+            kept = [(key, then) for key, then in known.items() if then > made - 2 * DAY_MS]
+            self.put(pk, dict([*kept[1 - _MOST_NOTED :], (entry.key, made)]))
+
+    def received_by(self, tenant_id: TenantId, recipient: str) -> Iterator[Entry]:
         """Go through the messages that count for a recipient, latest first."""
-        name = recipient_list(tenant_id, recipient)
-        fresh = [
-            (ms(entry.created_at), self.sequence(f"E#{entry.key}"), entry)
-            for entry, _ in self._changed()
-            if self._read.get(f"E#{entry.key}") is None
-            and entry.tenant_id == tenant_id
-            and recipient_of(entry) == recipient
-            and (not upto or moment(ms(entry.created_at)) < upto)
-        ]
-        for _, _, entry in sorted(fresh, key=lambda one: one[:2], reverse=True):
-            yield entry
-        listed = self._table.listed("person", name, upto=upto, backward=True)
+        listed = self._table.listed("person", recipient_list(tenant_id, recipient), backward=True)
         while some := [one.pk for one in islice(listed, 25)]:
             self.load(some)
             for pk in some:

@@ -16,7 +16,8 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple, TypeVar
 from zlib import crc32
 
-from ci360_twilio.errors import LedgerUnavailable, SettingsError
+from ci360_twilio import aws
+from ci360_twilio.errors import LedgerUnavailable
 
 INDEXES = ("due", "place", "ended", "owed", "aside", "person")
 """Each is an attribute by which rows are found, with a time or the like beside it: ``due``, ``due_at``."""
@@ -246,31 +247,19 @@ class Table:
         return row.ttl is not None and row.ttl <= self._clock()
 
 
-def make_client(region: str | None = None) -> Any:
-    """Make a client; where AWS is, and who we are, is told by its usual settings.
+def make_client() -> Any:
+    """Make a client that waits for a table, and has a connection for each thread.
 
     Raises:
         SettingsError: the ``aws`` extra is not installed, or no region is set.
     """
-    try:
-        import botocore.config
-        import botocore.session
-        from botocore.exceptions import BotoCoreError
-    except ImportError as exc:
-        words = "A DynamoDB ledger needs the extra: pip install 'ci360-twilio-connector[aws]'"
-        raise SettingsError(words) from exc
-    config = botocore.config.Config(
+    return aws.make_client(
+        "dynamodb",
         connect_timeout=2,
         read_timeout=5,
         retries={"mode": "standard", "total_max_attempts": 4},
         max_pool_connections=2 * THREADS,
     )
-    try:
-        session = botocore.session.get_session()
-        return session.create_client("dynamodb", region_name=region, config=config)
-    except BotoCoreError as exc:
-        words = f"DynamoDB cannot be used ({type(exc).__name__}); set the AWS region."
-        raise SettingsError(words) from exc
 
 
 def definition(name: str) -> dict[str, Any]:
