@@ -1,13 +1,17 @@
 """Functions in Lambda's emulator, with stubs of AWS and Twilio beside them."""
 
 import json
+import platform
+import subprocess
+import sys
+import zipfile
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Self
 
 from tests.cloud.emulator import Emulated
 
-from bench.child import Child, bench_module, free_port
+from bench.child import ROOT, Child, bench_module, free_port
 from bench.event import API_KEY, EVENT_PATH, TENANT, Template, event_body
 from bench.product import tenant_document
 
@@ -34,8 +38,9 @@ class Lambdas:
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
-        """Start the stubs."""
+        """Build what is shipped, for this machine's Python, and start the stubs."""
         self._folder.mkdir(parents=True, exist_ok=True)
+        self._code = unpacked(self._folder)
         secret = self._folder / "secret.json"
         secret.write_text(json.dumps(tenant_document(self._twilio)))
         named = ("--name", f"{PREFIX}{TENANT}", "--file", secret, "--latency-ms", AWS_MS)
@@ -92,6 +97,18 @@ class Lambdas:
     def request(self, event: dict[str, Any] | None = None) -> dict[str, object]:
         """Return what a REST API hands on after it has checked the key."""
         return gateway_request(json.dumps(event or self.event()))
+
+
+def unpacked(folder: Path) -> Path:
+    """Build the functions' zip for this machine's Python, and unpack it."""
+    here = f"{sys.version_info.major}.{sys.version_info.minor}"
+    machine = "arm64" if platform.machine() in ("aarch64", "arm64") else "x86_64"
+    wanted = ("--architecture", machine, "--python", here, "--to", str(folder))
+    command = [sys.executable, str(ROOT / "infra" / "package.py"), *wanted]
+    subprocess.run(command, check=True, capture_output=True)
+    with zipfile.ZipFile(folder / f"ci360-twilio-{machine}.zip") as archive:
+        archive.extractall(folder / "code")
+    return folder / "code"
 
 
 def gateway_request(body: str, path: str = EVENT_PATH, **headers: str) -> dict[str, object]:

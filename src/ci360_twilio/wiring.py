@@ -11,23 +11,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ci360_twilio.clients.tenants import CachedTenants, Documents, Folder, Secrets
-from ci360_twilio.clients.twilio import TwilioClient
 from ci360_twilio.errors import LedgerUnavailable, LedgerUnusable, SettingsError
 from ci360_twilio.flow.accept import Acceptance
-from ci360_twilio.flow.pausing import Pausing
-from ci360_twilio.flow.send import Sending
 from ci360_twilio.logs import Log
-from ci360_twilio.ports import Store
+from ci360_twilio.ports import Clock, Store
 from ci360_twilio.settings import Settings
 
 if TYPE_CHECKING:
     from ci360_twilio.clients.ci360 import Ci360Client
+    from ci360_twilio.clients.twilio import TwilioClient
     from ci360_twilio.flow.catchup import CatchingUp
     from ci360_twilio.flow.dating import Dating
     from ci360_twilio.flow.find import Finding
     from ci360_twilio.flow.hear import Listening
+    from ci360_twilio.flow.pausing import Pausing
     from ci360_twilio.flow.preferences import Preferences
     from ci360_twilio.flow.report import Reporting
+    from ci360_twilio.flow.send import Sending
     from ci360_twilio.flow.settle import Settlement
     from ci360_twilio.flow.webhook import Doorkeeper
 
@@ -51,32 +51,63 @@ class Parts:
     """
 
     def __init__(
-        self, settings: Settings, log: Log, store: Store, tenants: CachedTenants, *, trips: bool
+        self,
+        settings: Settings,
+        log: Log,
+        store: Store,
+        tenants: CachedTenants,
+        *,
+        trips: bool,
+        clock: Clock = utc_now,
     ) -> None:
+        self.clock = clock
         self.settings = settings
         self.log = log
         self.store = store
         self.tenants = tenants
-        self.client = TwilioClient(connections=settings.connections)
-        self.pausing = Pausing(store, tenants, utc_now, log, trips=trips)
-        self.acceptance = Acceptance(
-            store,
-            tenants,
-            utc_now,
-            log,
-            event_ttl=settings.event_ttl,
-            default_sender=settings.default_sender,
-            names=settings.attribute_names,
+        self._trips = trips
+
+    @cached_property
+    def client(self) -> TwilioClient:
+        """Talks to Twilio."""
+        from ci360_twilio.clients.twilio import TwilioClient
+
+        return TwilioClient(connections=self.settings.connections)
+
+    @cached_property
+    def pausing(self) -> Pausing:
+        """Pauses what configuration errors concern."""
+        from ci360_twilio.flow.pausing import Pausing
+
+        return Pausing(self.store, self.tenants, self.clock, self.log, trips=self._trips)
+
+    @cached_property
+    def acceptance(self) -> Acceptance:
+        """Accepts events."""
+        return Acceptance(
+            self.store,
+            self.tenants,
+            self.clock,
+            self.log,
+            event_ttl=self.settings.event_ttl,
+            default_sender=self.settings.default_sender,
+            names=self.settings.attribute_names,
         )
-        self.sending = Sending(
-            store,
+
+    @cached_property
+    def sending(self) -> Sending:
+        """Makes attempts."""
+        from ci360_twilio.flow.send import Sending
+
+        return Sending(
+            self.store,
             self.client,
-            tenants,
+            self.tenants,
             self.pausing,
-            utc_now,
-            log,
-            lease_seconds=settings.lease,
-            public_url=settings.public_url,
+            self.clock,
+            self.log,
+            lease_seconds=self.settings.lease,
+            public_url=self.settings.public_url,
         )
 
     @cached_property
@@ -91,21 +122,21 @@ class Parts:
         """Takes status callbacks."""
         from ci360_twilio.flow.settle import Settlement
 
-        return Settlement(self.store, self.store, self.doorkeeper, utc_now, self.log)
+        return Settlement(self.store, self.store, self.doorkeeper, self.clock, self.log)
 
     @cached_property
     def listening(self) -> Listening:
         """Takes inbound messages."""
         from ci360_twilio.flow.hear import Listening
 
-        return Listening(self.store, self.doorkeeper, utc_now, self.log)
+        return Listening(self.store, self.doorkeeper, self.clock, self.log)
 
     @cached_property
     def dating(self) -> Dating:
         """Asks when customers wrote."""
         from ci360_twilio.flow.dating import Dating
 
-        return Dating(self.store, self.client, self.tenants, utc_now, self.log)
+        return Dating(self.store, self.client, self.tenants, self.clock, self.log)
 
     @cached_property
     def catching_up(self) -> CatchingUp:
@@ -118,7 +149,7 @@ class Parts:
             self.client,
             self.listening,
             self.tenants,
-            utc_now,
+            self.clock,
             self.log,
             every=every,
         )
@@ -132,7 +163,7 @@ class Parts:
             self.store,
             self.client,
             self.tenants,
-            utc_now,
+            self.clock,
             self.log,
             unknown_deadline=self.settings.unknown_deadline,
             event_ttl=self.settings.event_ttl,
@@ -149,20 +180,20 @@ class Parts:
         """Tells CI360 of outcomes."""
         from ci360_twilio.flow.report import Reporting
 
-        return Reporting(self.store, self.store, self.ci360, self.tenants, utc_now, self.log)
+        return Reporting(self.store, self.store, self.ci360, self.tenants, self.clock, self.log)
 
     @cached_property
     def preferences(self) -> Preferences:
         """Pulls and pushes contact preferences."""
         from ci360_twilio.flow.preferences import Preferences
 
-        return Preferences(self.store, self.ci360, self.tenants, utc_now, self.log)
+        return Preferences(self.store, self.ci360, self.tenants, self.clock, self.log)
 
     def close(self) -> None:
         """Let go of connections and files."""
-        self.client.close()
-        if "ci360" in self.__dict__:
-            self.ci360.close()
+        for client in ("client", "ci360"):
+            if client in self.__dict__:
+                getattr(self, client).close()
         self.store.close()
 
 

@@ -26,7 +26,7 @@ PACKAGE = "ci360_twilio"
 FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"errors"}),
     frozenset({"core"}),
-    frozenset({"ports", "settings", "logs"}),
+    frozenset({"aws", "ports", "settings", "logs"}),
     frozenset({"flow", "stores", "clients"}),
     frozenset({"wiring"}),
     frozenset({"twin"}),
@@ -63,7 +63,7 @@ OPTIONAL = {
 }
 """Distributions that only an extra installs, and the module that each brings."""
 
-OPTIONAL_ROOMS = frozenset({"clients", "edge"})
+OPTIONAL_ROOMS = frozenset({"aws", "clients", "edge"})
 OTHER_EXTRAS = frozenset(
     {("ci360_twilio.core.access", "jwt"), ("ci360_twilio.stores.dynamodb_table", "botocore")}
 )

@@ -17,7 +17,6 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import SplitResult, unquote, urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -221,6 +220,8 @@ def _left(until: float) -> float:
 
 def proxy_of(host: str) -> SplitResult | None:
     """Give the proxy that https to a host goes through, if any; raises ``ValueError`` for no address."""
+    from urllib.request import getproxies, proxy_bypass  # five milliseconds that few processes need
+
     named = getproxies().get("https")
     if not named or proxy_bypass(host):
         return None

@@ -100,8 +100,9 @@ _SHORT = 4
 """Words of a text in which a single *stop* is enough to have a person read it."""
 _OWN_SHORT = 6
 
-# What says the opposite, or speaks of another kind of stop, is taken out before the rest is read.
-_NOT_MEANT = re.compile(
+# What says the opposite, or speaks of another kind of stop, is taken out before the rest is read. Such
+# long patterns are compiled by ``re`` when they are first used: few processes read texts.
+_NOT_MEANT = (
     r"(?<!why )\b(?:dont|do not|didnt|doesnt)(?: ever)? stop(?:ped|s)?\b"
     r"|(?<!why )\b(?:cant|cannot|can not|couldnt|could not|wont|will not|never|not)(?: ever)?"
     r" stop(?:ped|s)?\b(?! (?:texting|messaging|sending|spamming|bothering|harassing) (?:me|us)\b)"
@@ -117,25 +118,23 @@ _DOING = (
     r"|receiving|getting)"
 )
 _NUMBER = r"(?:me|us|my (?:phone |mobile |cell )?number|this (?:phone )?number)"
-_PROBABLY = re.compile(
-    "|".join(
-        (
-            rf"\b(?:stop|quit|cease) (?:all |of |these |those |this |the |your |with |any )*(?:{_DOING}|{_THINGS})\b",
-            r"\b(?:please|pls|plz|just|kindly) (?:stop|quit)\b",
-            r"\bstop (?:please|pls|plz|now|it|that|this|thanks?|thank you|already|immediately|stop|me)\b",
-            r"\bunsub",
-            r"\bopt(?:ed|ing)?(?: (?:me|us))? ?out\b",
-            rf"\b(?:remove|delete) {_NUMBER}\b",
-            rf"\btake {_NUMBER} off\b",
-            rf"\b(?:dont|do not|never)(?: ever)? (?:text|message|msg|contact|sms|bother|spam|write)(?: to)?(?: (?:{_NUMBER}|again|any ?more)\b|$)",
-            rf"\b(?:dont|do not|never)(?: ever)? send (?:me|us|any ?more|{_THINGS})\b",
-            rf"\bno (?:more|further|longer) {_THINGS}\b",
-            rf"\b(?:dont|do not|no longer) (?:want|wish)(?: to)?(?: (?:receive|get|any|more|the|these|your))* {_THINGS}\b",
-            r"\b(?:say|said|sent|text|texted|type|typed|reply|replied|wrote) stop\b",
-            rf"\b(?:cancel|end|revoke|turn off)(?: (?:my|the|these|your|all))* (?:subscription|consent|{_THINGS})\b",
-            r"\bto (?:stop|unsubscribe|opt ?out)$",
-            r"\b(?:leave me alone|lose my number|wrong (?:number|person)|stop stop)\b",
-        )
+_PROBABLY = "|".join(
+    (
+        rf"\b(?:stop|quit|cease) (?:all |of |these |those |this |the |your |with |any )*(?:{_DOING}|{_THINGS})\b",
+        r"\b(?:please|pls|plz|just|kindly) (?:stop|quit)\b",
+        r"\bstop (?:please|pls|plz|now|it|that|this|thanks?|thank you|already|immediately|stop|me)\b",
+        r"\bunsub",
+        r"\bopt(?:ed|ing)?(?: (?:me|us))? ?out\b",
+        rf"\b(?:remove|delete) {_NUMBER}\b",
+        rf"\btake {_NUMBER} off\b",
+        rf"\b(?:dont|do not|never)(?: ever)? (?:text|message|msg|contact|sms|bother|spam|write)(?: to)?(?: (?:{_NUMBER}|again|any ?more)\b|$)",
+        rf"\b(?:dont|do not|never)(?: ever)? send (?:me|us|any ?more|{_THINGS})\b",
+        rf"\bno (?:more|further|longer) {_THINGS}\b",
+        rf"\b(?:dont|do not|no longer) (?:want|wish)(?: to)?(?: (?:receive|get|any|more|the|these|your))* {_THINGS}\b",
+        r"\b(?:say|said|sent|text|texted|type|typed|reply|replied|wrote) stop\b",
+        rf"\b(?:cancel|end|revoke|turn off)(?: (?:my|the|these|your|all))* (?:subscription|consent|{_THINGS})\b",
+        r"\bto (?:stop|unsubscribe|opt ?out)$",
+        r"\b(?:leave me alone|lose my number|wrong (?:number|person)|stop stop)\b",
     )
 )
 
@@ -144,13 +143,13 @@ def _is_probably_out(text: str, own: frozenset[str]) -> bool:
     spoken = _spoken(text)
     if "".join(spoken) in _MISSPELT:
         return True
-    meant = _NOT_MEANT.sub(" ", " ".join(spoken))
+    meant = re.sub(_NOT_MEANT, " ", " ".join(spoken))
     words = meant.split()
     if len(words) <= _OWN_SHORT and _holds(words, own):
         return True
     if len(words) <= _SHORT and not {"stop", "stopall", "unsubscribe", "optout"}.isdisjoint(words):
         return True
-    return _PROBABLY.search(meant) is not None
+    return re.search(_PROBABLY, meant) is not None
 
 
 def _holds(words: list[str], phrases: frozenset[str]) -> bool:
