@@ -14,6 +14,7 @@ from pathlib import Path
 import msgspec
 
 from bench.accept import bench_accept
+from bench.billed import bench_billed
 from bench.chaos import bench_chaos
 from bench.child import BenchFailed
 from bench.cold import bench_cold
@@ -37,6 +38,7 @@ BENCHES: dict[str, Bench] = {
     "reports": bench_reports,
     "consent": bench_consent,
     "cold": bench_cold,
+    "billed": bench_billed,
     "ledger": bench_ledger,
     "chaos": bench_chaos,
 }

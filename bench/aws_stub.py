@@ -35,6 +35,7 @@ class Stub:
             "SendMessageBatch": self._said,
             "BatchGetItem": self._read,
             "PutItem": self._put,
+            "BatchWriteItem": self._put_many,
             "DeleteItem": self._delete,
             "Query": self._listed,
             "Scan": self._listed,
@@ -78,6 +79,12 @@ class Stub:
         self._check(pk, asked)
         self._items[pk] = asked["Item"]
         return {}
+
+    def _put_many(self, asked: Json) -> Json:
+        for wanted in asked["RequestItems"].values():
+            for one in wanted:
+                self._put(one["PutRequest"])
+        return {"UnprocessedItems": {}}
 
     def _delete(self, asked: Json) -> Json:
         pk = asked["Key"]["pk"]["S"]

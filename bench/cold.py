@@ -27,7 +27,7 @@ def bench_cold(folder: Path, plan: Plan) -> list[Figure]:
                 if number:
                     times.append(billed.ms)
         if plan.imports:
-            for handler in (SAMPLE, DIRECT, RECEIVE):
+            for handler in (DIRECT, RECEIVE):
                 _print_imports(handler)
     return [
         Figure(
@@ -45,7 +45,7 @@ def bench_cold(folder: Path, plan: Plan) -> list[Figure]:
 
 
 def _print_imports(handler: str) -> None:
-    """Print which packages and which modules a function spends its import time on."""
+    """Print which packages and modules a function spends its import time on, in this environment."""
     module = handler.rpartition(".")[0]
     command = [sys.executable, "-X", "importtime", "-c", f"import {module}"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)

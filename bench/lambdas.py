@@ -2,6 +2,7 @@
 
 import json
 import platform
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -11,11 +12,11 @@ from typing import Any, Self
 
 from tests.cloud.emulator import Emulated
 
-from bench.child import ROOT, Child, bench_module, free_port
+from bench.child import Child, bench_module, free_port, get
 from bench.event import API_KEY, EVENT_PATH, TENANT, Template, event_body
 from bench.product import tenant_document
 
-SAMPLE = "bench.sample_like.lambda_handler"
+SAMPLE = "sample_like.lambda_handler"
 DIRECT = "lambda_function.lambda_handler"
 RECEIVE = "ci360_twilio.edge.functions.receive"
 DELIVER = "ci360_twilio.edge.functions.deliver"
@@ -41,6 +42,9 @@ class Lambdas:
         """Build what is shipped, for this machine's Python, and start the stubs."""
         self._folder.mkdir(parents=True, exist_ok=True)
         self._code = unpacked(self._folder)
+        self._sample = self._folder / "sample"
+        self._sample.mkdir()
+        shutil.copy(Path(__file__).with_name("sample_like.py"), self._sample)
         secret = self._folder / "secret.json"
         secret.write_text(json.dumps(tenant_document(self._twilio)))
         named = ("--name", f"{PREFIX}{TENANT}", "--file", secret, "--latency-ms", AWS_MS)
@@ -56,13 +60,12 @@ class Lambdas:
         """Stop them."""
         self._stack.close()
 
-    def instance(
-        self, handler: str, *, seconds: float = 30.0, code: Path | None = None
-    ) -> Emulated:
-        """Start an instance of a function."""
+    def instance(self, handler: str) -> Emulated:
+        """Start an instance of a function: ours as it is shipped, the sample as it stands here."""
         self._number += 1
         log = self._folder / f"{handler}-{self._number}.log"
-        return Emulated(handler, self._settings(handler), log, seconds=seconds, code=code)
+        code = self._sample if handler == SAMPLE else self._code
+        return Emulated(handler, self._settings(handler), log, code=code)
 
     def _settings(self, handler: str) -> dict[str, str]:
         """Return what the runtime, the sample's installation and the stack put into the environment."""
@@ -94,6 +97,11 @@ class Lambdas:
         event: dict[str, Any] = json.loads(self._events.fill(self._number))
         return event
 
+    def sent(self, number: int) -> list[dict[str, str]]:
+        """Return the SIDs and callbacks of the latest messages."""
+        made: list[dict[str, str]] = json.loads(get(self._twilio, "/made"))
+        return made[-number:]
+
     def request(self, event: dict[str, Any] | None = None) -> dict[str, object]:
         """Return what a REST API hands on after it has checked the key."""
         return gateway_request(json.dumps(event or self.event()))
@@ -104,7 +112,7 @@ def unpacked(folder: Path) -> Path:
     here = f"{sys.version_info.major}.{sys.version_info.minor}"
     machine = "arm64" if platform.machine() in ("aarch64", "arm64") else "x86_64"
     wanted = ("--architecture", machine, "--python", here, "--to", str(folder))
-    command = [sys.executable, str(ROOT / "infra" / "package.py"), *wanted]
+    command = [sys.executable, "-m", "ci360_twilio", "aws", "package", *wanted]
     subprocess.run(command, check=True, capture_output=True)
     with zipfile.ZipFile(folder / f"ci360-twilio-{machine}.zip") as archive:
         archive.extractall(folder / "code")

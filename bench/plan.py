@@ -16,6 +16,8 @@ class Plan:
     send_rounds: int = 3
     send_messages: int = 10_000
     cold_runs: int = 15
+    billed_rounds: int = 5
+    billed_sample: int = 30
     webhook_rounds: int = 3
     webhook_messages: int = 6_000
     report_rounds: int = 3
@@ -40,6 +42,8 @@ def quick_plan(*, imports: bool) -> Plan:
         send_rounds=1,
         send_messages=2_500,
         cold_runs=5,
+        billed_rounds=2,
+        billed_sample=10,
         webhook_rounds=2,
         webhook_messages=2_000,
         report_rounds=1,

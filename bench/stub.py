@@ -1,6 +1,6 @@
 """A stub of Twilio: makes every message, says 201 after a while, and counts.
 
-``GET /count`` answers how many messages were asked for, when the first request came and when the
+``GET /made`` answers with the latest messages that callbacks are wanted of. ``GET /count`` answers how many messages were asked for, when the first request came and when the
 last answer left, in seconds of the machine's monotonic clock.
 """
 
@@ -9,6 +9,7 @@ import json
 import re
 import secrets
 import time
+from collections import deque
 from email.utils import formatdate
 from urllib.parse import parse_qs
 
@@ -34,6 +35,7 @@ class Stub:
 
     def __init__(self) -> None:
         self._seen = Count()
+        self._made: deque[dict[str, str]] = deque(maxlen=1_000)
 
     def answer(self, head: bytes, body: bytes) -> bytes:
         """Make a message, or tell the count."""
@@ -42,6 +44,8 @@ class Stub:
             return self._created(path, body)
         if path == b"/count":
             return response(b"200 OK", msgspec.json.encode(self._seen))
+        if path == b"/made":
+            return response(b"200 OK", msgspec.json.encode(list(self._made)))
         if asked := _MESSAGE.fullmatch(path):
             account, sid = (part.decode() for part in asked.groups())
             return response(b"200 OK", message_body(account, {}, sid, "received"))
@@ -57,7 +61,10 @@ class Stub:
             self._seen.first = time.monotonic()
         self._seen.count += 1
         account = path.decode().split("/")[3]
-        message = message_body(account, parse_qs(body.decode()), f"SM{secrets.token_hex(16)}")
+        form, sid = parse_qs(body.decode()), f"SM{secrets.token_hex(16)}"
+        if callback := form.get("StatusCallback"):
+            self._made.append({"sid": sid, "callback": callback[0]})
+        message = message_body(account, form, sid)
         return response(b"201 Created", message, b"twilio-concurrent-requests: 1\r\n")
 
 

@@ -197,15 +197,21 @@ class Parts:
         self.store.close()
 
 
-def wire(settings: Settings, log: Log, *, trips: bool = True) -> Parts:
-    """Make the parts of a process; ``trips`` as :class:`Pausing` takes it.
+def wire(settings: Settings, log: Log, *, trips: bool = True, lazily: bool = False) -> Parts:
+    """Make the parts of a process.
+
+    Args:
+        settings: of the process.
+        log: hears of everything.
+        trips: as :class:`Pausing` takes it.
+        lazily: whether a table is opened when something is first written.
 
     Raises:
         SettingsError: the settings name no tenants, or something this version does not have.
         LedgerUnavailable: the ledger cannot be opened.
     """
     tenants = make_tenants(settings)
-    return Parts(settings, log, make_store(settings), tenants, trips=trips)
+    return Parts(settings, log, make_store(settings, lazily=lazily), tenants, trips=trips)
 
 
 def make_ci360(settings: Settings) -> Ci360Client:
@@ -248,21 +254,21 @@ def ledger_path(settings: Settings) -> Path | None:
     return Path(rest.removeprefix("///")) if scheme == "sqlite" else None
 
 
-def make_store(settings: Settings) -> Store:
-    """Open the ledger that the settings name."""
+def make_store(settings: Settings, *, lazily: bool = False) -> Store:
+    """Open the ledger that the settings name; a table when something is first written, if told so."""
     if settings.ledger == "memory:":
         from ci360_twilio.stores.memory import MemoryStore
 
         return MemoryStore(hash_key=secrets.token_bytes(32), most=MEMORY_ENTRIES)
     path = ledger_path(settings)
     if path is None:
-        return _make_table(settings)
+        return _make_table(settings, lazily=lazily)
     from ci360_twilio.stores.sqlite import SqliteStore
 
     return SqliteStore(path, hash_key=hash_key_of(settings, path))
 
 
-def _make_table(settings: Settings) -> Store:
+def _make_table(settings: Settings, *, lazily: bool) -> Store:
     """Open a ledger in DynamoDB. Its hash key cannot lie beside it: whoever has both could try numbers."""
     if not settings.hash_key:
         words = "A DynamoDB ledger needs CI360_TWILIO_HASH_KEY: a long random secret, kept apart from it."
@@ -271,7 +277,8 @@ def _make_table(settings: Settings) -> Store:
     from ci360_twilio.stores.dynamodb_table import Table, make_client
 
     name = settings.ledger.partition(":")[2]
-    return DynamoStore(Table(make_client(), name), hash_key=settings.hash_key.encode())
+    table = Table(make_client(), name)
+    return DynamoStore(table, hash_key=settings.hash_key.encode(), lazily=lazily)
 
 
 def hash_key_of(settings: Settings, path: Path) -> bytes:

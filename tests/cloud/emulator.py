@@ -14,6 +14,7 @@ import signal
 import socket
 import subprocess
 import sys
+import sysconfig
 import time
 from collections.abc import Mapping
 from importlib.util import find_spec
@@ -25,6 +26,19 @@ import urllib3
 _ARCHITECTURE = {"aarch64": "arm64", "arm64": "arm64"}.get(platform.machine(), "x86_64")
 _INVOCATIONS = "/2015-03-31/functions/function/invocations"
 _REPORT = re.compile(r"^REPORT RequestId: (\S+).*?\tDuration: ([\d.]+) ms", re.MULTILINE)
+_BROUGHT = (
+    "awslambdaric",
+    "runtime_client*.so",
+    "simplejson",
+    "snapshot_restore_py.py",
+    "boto3",
+    "botocore",
+    "dateutil",
+    "jmespath",
+    "s3transfer",
+    "six.py",
+    "urllib3",
+)
 START_SECONDS, ANSWER_SECONDS = 20.0, 120.0
 
 
@@ -72,7 +86,8 @@ class Emulated:
             log: the file that takes what it and the runtime write.
             seconds: the function's time-out.
             memory: what it is told of its size; nobody limits it.
-            code: the folder that its code is in; this environment's own unless told.
+            code: the folder that its code is in, with nothing beside it but what Lambda brings; without
+                one it runs in this environment, from the folder that we are in.
         """
         self.log = log
         ports = [_free_port(), _free_port()]
@@ -90,10 +105,13 @@ class Emulated:
             "AWS_LAMBDA_FUNCTION_TIMEOUT": f"{seconds:.0f}",
             "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(memory),
         }
+        python, path = [sys.executable], {}
+        if code is not None:
+            python, path = [sys.executable, "-S"], {"PYTHONPATH": str(_runtime(log.parent))}
         with log.open("ab") as file:
             self._process = subprocess.Popen(
-                [str(emulator()), *addresses, sys.executable, "-m", "awslambdaric", handler],
-                env={"PATH": os.environ["PATH"], **about, **environment},
+                [str(emulator()), *addresses, *python, "-m", "awslambdaric", handler],
+                env={"PATH": os.environ["PATH"], **path, **about, **environment},
                 cwd=code or Path.cwd(),
                 stdin=subprocess.DEVNULL,
                 stdout=file,
@@ -150,6 +168,18 @@ class Emulated:
             self.kill()
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait(20)
+
+
+def _runtime(folder: Path) -> Path:
+    """Make what Lambda's Python brings along: its side of the runtime interface, and the AWS SDK."""
+    found = folder / "runtime"
+    if not found.exists():
+        found.mkdir()
+        installed = Path(sysconfig.get_path("purelib"))
+        for name in _BROUGHT:
+            for path in installed.glob(name):
+                (found / path.name).symlink_to(path)
+    return found
 
 
 def _free_port() -> int:

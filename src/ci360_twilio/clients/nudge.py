@@ -16,7 +16,7 @@ AT_ONCE = 10
 CONFIG: dict[str, Any] = {
     "connect_timeout": 2,
     "read_timeout": 5,
-    "retries": {"total_max_attempts": 2},
+    "retries": {"mode": "standard", "total_max_attempts": 2},
 }
 LONGEST_DELAY = 900
 """Seconds for which SQS holds a message back."""

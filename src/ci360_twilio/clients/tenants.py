@@ -122,7 +122,7 @@ class Secrets:
 
 
 def _secrets_client(region: str | None) -> Any:
-    retries = {"total_max_attempts": 2}
+    retries = {"mode": "standard", "total_max_attempts": 2}
     try:
         return make_client(
             "secretsmanager", region, connect_timeout=3, read_timeout=5, retries=retries

@@ -13,12 +13,10 @@ The rules are in ``docs/creative.md``.
 
 from __future__ import annotations
 
-import html
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from html.entities import html5
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
@@ -145,6 +143,9 @@ def _normalise(text: str) -> str:
 
 def _character(entity: re.Match[str]) -> str:
     """Give the character of an entity; a name that is none stays as it is."""
+    import html  # two milliseconds of a start, for what few creatives hold
+    from html.entities import html5
+
     if entity[0][1] == "#":
         # the standard drops control characters; here they are kept, to be refused
         return html.unescape(entity[0]) or "\x00"

@@ -15,7 +15,6 @@ from typing import Any
 
 from ci360_twilio.core.entry import Status
 from ci360_twilio.edge.http import EVENTS, Request, Response, Routes, failure, outcome, respond
-from ci360_twilio.edge.now import send_now
 from ci360_twilio.errors import BeforeSending, LedgerUnavailable, SettingsError
 from ci360_twilio.flow.accept import Accepted
 from ci360_twilio.logs import Log, capture_foreign
@@ -60,6 +59,10 @@ class Direct:
             self._parts.client.close()
 
     def _respond(self, request: Request, until: float) -> Response:
+        from ci360_twilio.edge.now import (
+            send_now,
+        )  # what else this module is imported for sends not
+
         answer = self._routes.accept([request])[0]
         if not isinstance(answer, Accepted):
             return respond(answer, request.request_id)
@@ -150,7 +153,7 @@ def _instance(context: object) -> Direct:
             settings = read_settings(ledger="memory:")
             log = Log(level=settings.log_level)
             capture_foreign(log)
-            _direct = Direct(wire(settings, log, trips=False))
+            _direct = Direct(wire(settings, log, trips=False, lazily=True))
             if settings.ledger == "memory:":
                 words = (
                     "no ledger table is set: the same event is recognised by this warm instance "

@@ -23,7 +23,8 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 import msgspec
@@ -46,12 +47,14 @@ from ci360_twilio.edge.rounds import (
 from ci360_twilio.errors import ConnectorError, LedgerUnavailable
 from ci360_twilio.flow.accept import Accepted
 from ci360_twilio.flow.addresses import INBOUND, STATUS
-from ci360_twilio.flow.report import TELL_SECONDS
-from ci360_twilio.flow.send import ATTEMPT_SECONDS, Begun
+from ci360_twilio.flow.patience import ATTEMPT_SECONDS, TELL_SECONDS
 from ci360_twilio.logs import LEDGER_PURGED, Log, capture_foreign
 from ci360_twilio.ports import Summary
 from ci360_twilio.settings import Settings, read_settings
 from ci360_twilio.wiring import REPORTS_AT_ONCE, Parts, wire
+
+if TYPE_CHECKING:
+    from ci360_twilio.flow.send import Begun
 
 AT_ONCE = 100
 """Requests to Twilio that an instance has open at one time."""
@@ -59,6 +62,11 @@ SHORTEST_ATTEMPT = 3.0
 """Seconds that must be left of an invocation for an attempt to be begun."""
 LOOK_SECONDS = 1.0
 """How often the sweep looks whether a queue has its turn."""
+PLAN_SECONDS = 55.0
+"""How long ``report`` and ``sweep``, which are invoked every minute, take things up. What they have taken
+up may last longer."""
+ROUNDS_SECONDS = 25.0
+"""How much of that the sweep spends on rounds, so that sending always has its turn."""
 PURGE_BATCH = 500
 CORS = (
     ("Access-Control-Allow-Methods", "POST"),
@@ -96,14 +104,24 @@ class Stack:
         self._sleep = sleep
         self._log = parts.log
         self._pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="out")
-        self._routes = Routes(
+
+    @cached_property
+    def _events(self) -> Routes:
+        """Answers CI360, and needs little for it."""
+        parts, upstream = self._parts, self._parts.settings.authenticated_upstream
+        return Routes(parts.acceptance, parts.store, parts.log, authenticated_upstream=upstream)
+
+    @cached_property
+    def _webhooks(self) -> Routes:
+        """Answers Twilio."""
+        parts = self._parts
+        return Routes(
             parts.acceptance,
             parts.store,
             parts.log,
             settlement=parts.settlement,
             listening=parts.listening,
             dating=parts.dating,
-            authenticated_upstream=parts.settings.authenticated_upstream,
         )
 
     def begin(self, context: object) -> None:
@@ -130,7 +148,7 @@ class Stack:
         request = parse_invocation(event, request_id)
         if isinstance(request, Response):
             return request
-        answer = self._routes.accept([request])[0]
+        answer = self._events.accept([request])[0]
         if isinstance(answer, Accepted) and answer.entry.status is Status.ACCEPTED:
             self._say([answer.entry])
         return respond(answer, request.request_id)
@@ -140,7 +158,7 @@ class Stack:
         request = parse_webhook(event, request_id_of(context))
         if isinstance(request, Response):
             return answer_of(request)
-        return answer_of(self._routes.handle(request))
+        return answer_of(self._webhooks.handle(request))
 
     def deliver(self, event: object, context: object) -> dict[str, Any]:
         """Send what a batch of the queue names; gives the messages that are to come again.
@@ -168,7 +186,7 @@ class Stack:
 
     def report(self, _event: object, context: object) -> dict[str, Any]:
         """Tell CI360 of what is owed, until that is nothing or the time is nearly over."""
-        until = self._seconds() + seconds_left(context) - MARGIN_SECONDS - TELL_SECONDS
+        until = self._until(context, TELL_SECONDS)
         reporting, told = self._parts.reporting, 0
         try:
             while self._seconds() < until:
@@ -184,12 +202,16 @@ class Stack:
         return {"reports": told}
 
     def sweep(self, _event: object, context: object) -> dict[str, Any]:
-        """Send what is due, do the rounds, and measure."""
-        until = self._seconds() + seconds_left(context) - MARGIN_SECONDS
-        parts = self._parts
+        """Do the rounds, send what is due, and measure."""
+        until = self._until(context)
+        parts, rounds_until = self._parts, min(self._seconds() + ROUNDS_SECONDS, until)
+
+        def is_over() -> bool:
+            return self._seconds() > rounds_until
+
         rounds: tuple[Callable[[], object], ...] = (
-            lambda: look_after_messages(parts, lambda: self._seconds() > until),
-            lambda: attend_to_customers(parts, lambda: self._seconds() > until),
+            lambda: look_after_messages(parts, is_over, self._pool.map),
+            lambda: attend_to_customers(parts, is_over, self._pool.map),
             self._purge,
             lambda: self._send_due(until),
         )
@@ -209,6 +231,11 @@ class Stack:
         stack = parts.settings.stack or NAMESPACE
         sys.stdout.write(metrics_line(summary, now.timestamp(), stack) + "\n")
         return {"due": summary.due}
+
+    def _until(self, context: object, last: float = 0.0) -> float:
+        """Tell until when something may be taken up that lasts so many seconds."""
+        left = seconds_left(context) - MARGIN_SECONDS - last
+        return self._seconds() + min(left, PLAN_SECONDS)
 
     def _send_due(self, until: float) -> None:
         """Send what is due and what has its turn, as long as anything waits and time is left."""
@@ -244,12 +271,22 @@ class Stack:
                 self._say(entries[start:])
                 return
             timeout = min(ATTEMPT_SECONDS, left)
-            begun = sending.begin(some)
+            begun = self._begin(some)
 
             def attempt(one: Begun, timeout: float = timeout) -> tuple[Key, Fact]:
                 return one.entry.key, sending.attempt(one, timeout=timeout)
 
             self._record(list(self._pool.map(attempt, begun)))
+
+    def _begin(self, entries: Sequence[Entry]) -> list[Begun]:
+        """Commit that these are about to leave: once more, where part of it may have been written.
+
+        What stayed in ``sending`` without having left would be left to a person.
+        """
+        try:
+            return self._parts.sending.begin(entries)
+        except LedgerUnavailable:
+            return self._parts.sending.begin(entries)
 
     def _record(self, facts: Sequence[tuple[Key, Fact]]) -> None:
         """Write what came of attempts; what cannot be written is ``unknown`` when its lease ends."""
@@ -368,7 +405,7 @@ def _instance(context: object) -> Stack:
             settings = read_settings()
             log = Log(level=settings.log_level)
             capture_foreign(log)
-            _stack = Stack(wire(settings, log), _make_nudge(settings))
+            _stack = Stack(wire(settings, log, lazily=True), _make_nudge(settings))
         _stack.begin(context)
         return _stack
 

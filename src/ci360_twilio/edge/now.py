@@ -8,7 +8,8 @@ from ci360_twilio.core.advance import advance
 from ci360_twilio.core.due import sweep
 from ci360_twilio.core.entry import Entry, Status
 from ci360_twilio.errors import LedgerUnavailable
-from ci360_twilio.flow.send import ATTEMPT_SECONDS, Begun
+from ci360_twilio.flow.patience import ATTEMPT_SECONDS
+from ci360_twilio.flow.send import Begun
 from ci360_twilio.logs import safe_guid
 from ci360_twilio.wiring import Parts, utc_now
 

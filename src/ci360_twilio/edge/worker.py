@@ -19,7 +19,8 @@ from ci360_twilio.core.pause import Cause
 from ci360_twilio.edge.reporter import Reporter
 from ci360_twilio.edge.rounds import attend_to_customers, look_after_messages
 from ci360_twilio.errors import LedgerUnavailable
-from ci360_twilio.flow.send import ATTEMPT_SECONDS, Begun
+from ci360_twilio.flow.patience import ATTEMPT_SECONDS
+from ci360_twilio.flow.send import Begun
 from ci360_twilio.logs import LEDGER_PURGED
 from ci360_twilio.wiring import Parts, utc_now
 

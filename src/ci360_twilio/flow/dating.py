@@ -17,6 +17,7 @@ from ci360_twilio.core.consent import Consent, Evidence, Sign, Subject
 from ci360_twilio.core.receipt import moment_of
 from ci360_twilio.core.tenant import Tenant
 from ci360_twilio.errors import BeforeSending, SendFailed, TwilioRefused
+from ci360_twilio.flow.patience import Each
 from ci360_twilio.logs import INBOUND_DATED, Log
 from ci360_twilio.ports import Clock, Consents, Finder, Tenants
 
@@ -36,12 +37,17 @@ class Dating:
         self._clock = clock
         self._log = log
 
-    def date_due(self, limit: int) -> int:
-        """Ask for the dates that consents hang on and that are due; gives how many consents there were."""
+    def date_due(self, limit: int, each: Each = map) -> int:
+        """Ask for the dates that consents hang on and that are due; gives how many consents there were.
+
+        ``each`` asks: one after the other, unless told.
+        """
         taken = self._consents.take_undated(now=self._clock(), limit=limit)
-        for consent in taken:
+
+        def date(consent: Consent) -> None:
             self._date(consent, time.monotonic() + 4 * QUESTION_SECONDS)
-        return len(taken)
+
+        return len(list(each(date, taken)))
 
     def date_now(self, consents: Iterable[Consent], *, seconds: float) -> None:
         """Ask at once for the dates that consents hang on, for so many seconds in all.

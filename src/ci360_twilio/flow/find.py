@@ -35,6 +35,7 @@ from ci360_twilio.errors import (
     SendFailed,
     TwilioRefused,
 )
+from ci360_twilio.flow.patience import Each
 from ci360_twilio.flow.unsettled import Searched, Unsettled
 from ci360_twilio.logs import Log, safe_guid
 from ci360_twilio.ports import Clock, Finder, Mark, Tenants
@@ -118,15 +119,15 @@ class Finding:
         self._unwritten: list[Found | None] = []
         self._unsettled = Unsettled(ledger, clock)
 
-    def find_many(self, limit: int) -> int:
-        """Ask about up to ``limit`` entries, one after the other; gives how many there were.
+    def find_many(self, limit: int, each: Each = map) -> int:
+        """Ask about up to ``limit`` entries; gives how many there were.
 
-        Never raises for what the world does, but for ``LedgerUnavailable``: what was learned is then
+        ``each`` asks: one after the other, unless told. Never raises for what the world does, but for ``LedgerUnavailable``: what was learned is then
         written at the next call.
         """
         self._write_down(())
         entries = self.take(limit)
-        self._write_down([self.ask(entry) for entry in entries])
+        self._write_down(list(each(self.ask, entries)))
         return len(entries)
 
     def _write_down(self, answers: Sequence[Found | None]) -> None:

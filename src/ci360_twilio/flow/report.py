@@ -34,6 +34,7 @@ from ci360_twilio.core.report import Answer, Report, Verdict, wait
 from ci360_twilio.core.retry import Backoff
 from ci360_twilio.core.tenant import Tenant, TenantId
 from ci360_twilio.errors import BeforeSending, Ci360Failed, Trouble
+from ci360_twilio.flow.patience import TELL_SECONDS
 from ci360_twilio.logs import (
     OUTCOME_REPORTED,
     REPORTS_PAUSED,
@@ -43,8 +44,6 @@ from ci360_twilio.logs import (
 )
 from ci360_twilio.ports import Clock, Controls, Reporter, Reports, Tenants
 
-TELL_SECONDS = 10.0
-"""How long CI360's answer to one event is waited for."""
 FILE_SECONDS = 120.0
 PUT_OFF = timedelta(seconds=300)
 """For how long what was taken is nobody else's; over all time-outs together."""

@@ -33,12 +33,11 @@ from ci360_twilio.errors import (
     TwilioRefused,
 )
 from ci360_twilio.flow.addresses import status_address
+from ci360_twilio.flow.patience import ATTEMPT_SECONDS
 from ci360_twilio.flow.pausing import Pausing
 from ci360_twilio.logs import ENTRY_SUPPRESSED, ENTRY_SWEPT, MESSAGE_SENT, Log, safe_guid
 from ci360_twilio.ports import Claimed, Clock, Ledger, Sender, Tenants, unpaced
 
-ATTEMPT_SECONDS = 35.0
-"""How long a worker gives one attempt: Twilio may hold a create call for about 26 seconds."""
 CLAIMS = 20
 """Claims in a row that may take nothing, since all they found had to wait."""
 
@@ -162,6 +161,7 @@ class Sending:
             name: one.messages_per_hour for name, one in tenants.items() if one.messages_per_hour
         }
         results = self._ledger.record_many([*also, *starts], hourly_limits=limits)[len(also) :]
+        self._unpaced.difference_update(entry.key for entry in entries)
         self._log.info_many(
             (ENTRY_SUPPRESSED, _ids(entry) | {"decision": entry.status, "reason": entry.reason})
             for entry in results
@@ -229,8 +229,7 @@ class Sending:
 
     def _first_fact(self, entry: Entry, now: datetime) -> tuple[Fact, Tenant | None]:
         """Give the fact that starts an attempt, with its tenant, or the one that puts it off."""
-        was_unpaced = entry.key in self._unpaced
-        self._unpaced.discard(entry.key)
+        was_unpaced = entry.key in self._unpaced  # until it is written: this may be done again
         try:
             tenant = self._tenants.get(entry.tenant_id)
         except BeforeSending as exc:

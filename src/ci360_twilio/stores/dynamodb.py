@@ -20,9 +20,8 @@ from ci360_twilio.core.advance import advance
 from ci360_twilio.core.due import Work
 from ci360_twilio.core.entry import UNFINISHED, Entry, Fact, Key, Kind, Lease, Status
 from ci360_twilio.core.pause import Pause
-from ci360_twilio.core.seal import key_check
 from ci360_twilio.core.tenant import TenantId
-from ci360_twilio.errors import LedgerUnavailable, LedgerUnusable
+from ci360_twilio.errors import LedgerUnavailable
 from ci360_twilio.ports import (
     NO_LIMITS,
     Claimed,
@@ -43,6 +42,7 @@ from ci360_twilio.stores.dynamodb_items import (
     NOTES,
     PAUSES,
     PLACED,
+    SCHEMA,
     STATE,
     STRAYS,
     State,
@@ -54,32 +54,27 @@ from ci360_twilio.stores.dynamodb_rows import Rows
 from ci360_twilio.stores.dynamodb_table import Row, Table
 from ci360_twilio.stores.memory import matches
 
-SCHEMA = 1
 _WAITING = (Work.SEND, Work.BULK, Work.PACED, Work.PARKED)
 
 
 class DynamoStore(DynamoCustomers):
     """Keeps entries in a DynamoDB table; see :class:`ci360_twilio.ports.Store` for the contract."""
 
-    def __init__(self, table: Table, *, hash_key: bytes) -> None:
+    def __init__(self, table: Table, *, hash_key: bytes, lazily: bool = False) -> None:
         """Open a ledger.
 
         Args:
             table: where it is, or is to be.
             hash_key: the key of tombstones, and of consents and their seals; the same for all.
+            lazily: whether it is opened when something is first written, which saves a request.
 
         Raises:
             LedgerUnavailable: the table cannot be used.
             LedgerUnusable: the ledger was kept under another key.
         """
         super().__init__(table, hash_key)
-        check = key_check(hash_key)
-        state = self._whole(lambda rows: _opened(rows, check))
-        if state.key_check != check:
-            raise LedgerUnusable(
-                "The ledger's opt-outs and deleted events are kept under another hash key: set the"
-                " CI360_TWILIO_HASH_KEY that it had."
-            )
+        if not lazily:
+            self._whole(lambda _: None)
 
     def insert_many(
         self, entries: Sequence[Entry], *, recipient_limits: Mapping[TenantId, int] = NO_LIMITS
@@ -104,7 +99,7 @@ class DynamoStore(DynamoCustomers):
                 *(pk for entry in entries for pk in rows.latest_pks(entry)),
             ]
         )
-        restored_at = rows.document(STATE).restored_at
+        restored_at = self._state(rows).restored_at
         return [recording.inserted(rows, entry, restored_at, limits) for entry in entries]
 
     def claim(
@@ -121,7 +116,7 @@ class DynamoStore(DynamoCustomers):
 
         def work(rows: Rows) -> Claimed:
             rows.load([STATE, PAUSES, *(f"E#{key}" for key in named or ())])
-            if rows.document(STATE).schema > SCHEMA:
+            if self._state(rows).schema > SCHEMA:
                 return Claimed([], [], [])
             return claiming.claim(
                 rows, now=now, lease=lease, limit=limit, keys=named, rate_of=rate_of
@@ -145,10 +140,12 @@ class DynamoStore(DynamoCustomers):
         """The versions of pauses and consents by which it was decided."""
 
         def work(rows: Rows, some: Sequence[tuple[Key, Fact]]) -> list[Entry | None]:
-            rows.load([f"E#{key}" for key, _ in some])
+            sids = [f"sid#{fact.receipt.sid}" for _, fact in some if fact.receipt]
+            rows.load([PAUSES, *(f"E#{key}" for key, _ in some), *sids])
             found = {key: rows.get(key) for key, _ in some}
-            rules = _rules(rows, [one for one in found.values() if one is not None])
-            rows.load(rules)
+            starting = {key for key, fact in some if fact.kind is Kind.STARTED}
+            rules = _rules(rows, [one for key, one in found.items() if one and key in starting])
+            rows.load(rules if starting else ())
             results = recording.record(rows, some, hourly_limits)
             seen.update({pk: rows.version(pk) for pk in rules})
             for (key, fact), result in zip(some, results, strict=True):
@@ -292,7 +289,7 @@ class DynamoStore(DynamoCustomers):
 
     def probe(self) -> None:
         """Write something."""
-        self._table.overwrite(Row("probe", 0, b"probe"))
+        self._table.overwrite([Row("probe", 0, b"probe")])
 
     def summary(self, now: datetime) -> Summary:
         """Count what is unfinished and due, from indexes alone."""
@@ -310,7 +307,7 @@ class DynamoStore(DynamoCustomers):
                         oldest = at if oldest is None else min(oldest, at)
         rows = self._rows()
         rows.load([STATE, PAUSES])
-        state: State = rows.document(STATE)
+        state = self._state(rows)
         set_aside = Counter(pk[0] for pk in self._table.everything_in("aside"))
         owed = [place for tenant in self._owing() for place in tenant]
         return Summary(
@@ -342,7 +339,7 @@ class DynamoStore(DynamoCustomers):
 
         def mark(rows: Rows) -> None:
             rows.keep_pause(pause)
-            state: State = rows.document(STATE)
+            state = self._state(rows)
             rows.put(STATE, State(schema=state.schema, key_check=state.key_check, restored_at=at))
 
         self._whole(mark)
@@ -410,14 +407,6 @@ def _rules(rows: Rows, entries: Sequence[Entry]) -> list[str]:
     """Give the keys of what decides whether entries may start: pauses and wishes."""
     subjects = [one for entry in entries for one in attesting.subjects_of(entry)]
     return [PAUSES, *map(rows.consent_pk, subjects)]
-
-
-def _opened(rows: Rows, key_check: str) -> State:
-    state: State | None = rows.document(STATE)
-    if state is None:
-        state = State(schema=SCHEMA, key_check=key_check)
-        rows.put(STATE, state)
-    return state
 
 
 def _pointers(mark: Mark) -> list[str]:

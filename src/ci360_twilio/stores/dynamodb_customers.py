@@ -17,9 +17,9 @@ from ci360_twilio.core.consent import Consent, Evidence, Subject, person_of, put
 from ci360_twilio.core.entry import Entry, Key
 from ci360_twilio.core.inbound import Inbound
 from ci360_twilio.core.report import Answer
-from ci360_twilio.core.seal import is_intact
+from ci360_twilio.core.seal import is_intact, key_check
 from ci360_twilio.core.tenant import TenantId
-from ci360_twilio.errors import LedgerUnavailable
+from ci360_twilio.errors import LedgerUnavailable, LedgerUnusable
 from ci360_twilio.ports import (
     About,
     Chore,
@@ -40,8 +40,11 @@ from ci360_twilio.stores.dynamodb_items import (
     CONSENTS,
     LETTERS,
     QUESTIONS,
+    SCHEMA,
+    STATE,
     STRAYS,
     ChoreRow,
+    State,
     consents_list,
     decode,
     moment,
@@ -69,6 +72,7 @@ class DynamoCustomers:
     def __init__(self, table: Table, hash_key: bytes) -> None:
         self._table = table
         self._hash_key = hash_key
+        self._is_open = False
         self._named: dict[str, int] = {}
 
     def _rows(self) -> Rows:
@@ -82,11 +86,37 @@ class DynamoCustomers:
         for attempt in range(ATTEMPTS):
             rows = self._rows()
             result = work(rows)
+            self._open(rows)
             try:
-                return result, rows.commit(loose=loose)
+                lost = rows.commit(loose=loose)
             except Conflict:
                 _give_way(attempt)
+            else:
+                self._is_open |= STATE not in lost
+                return result, lost
         raise LedgerUnavailable(CROWDED)
+
+    def _state(self, rows: Rows) -> State:
+        """Give what is known of the ledger as a whole, or what is first to be written of it."""
+        known: State | None = rows.document(STATE)
+        return known or State(schema=SCHEMA, key_check=key_check(self._hash_key))
+
+    def _open(self, rows: Rows) -> None:
+        """See that a ledger is the one that it is taken for, before anything is first written.
+
+        Raises:
+            LedgerUnusable: it was kept under another key.
+        """
+        if self._is_open:
+            return
+        state = self._state(rows)
+        if rows.document(STATE) is None:
+            rows.put(STATE, state)
+        elif state.key_check != key_check(self._hash_key):
+            raise LedgerUnusable(
+                "The ledger's opt-outs and deleted events are kept under another hash key: set the"
+                " CI360_TWILIO_HASH_KEY that it had."
+            )
 
     def _whole(self, work: Callable[[Rows], T]) -> T:
         """Do a piece of work until all of it is written."""

@@ -39,6 +39,7 @@ from ci360_twilio.stores.columns import columns_of, count_aside, ms, report_at
 from ci360_twilio.stores.dynamodb_table import Row, Table
 
 PAUSES, STATE = "pauses", "state"
+SCHEMA = 1
 INBOUND_DUE, QUESTIONS = "inbound", "questions"
 """Lists of what is due: inbound messages to be deleted, consents that hang on dates."""
 LETTERS, NOTES, STRAYS, CONSENTS = "letters", "notes", "strays", "consents"

@@ -167,8 +167,7 @@ class Rows:
             if not all(self._table.each(self._write, stages.get(stage, ()))):
                 raise Conflict
         entries = stages.get(3, [])
-        if not all(self._table.each(self._write_pointer, list(self._pointers(entries)))):
-            raise Conflict
+        self._write_pointers(list(self._pointers(entries)))
         done = self._table.each(self._write, entries)
         for pk in stages.get(4, ()):
             self._write(pk)
@@ -233,22 +232,27 @@ class Rows:
         if entry.sid not in (None, known and known.sid):
             yield f"sid#{entry.sid}", entry.key
 
-    def _write_pointer(self, pointer: tuple[str, str]) -> bool:
-        """Write a name or pointer; tells whether a SID was still whose it had been."""
-        pk, text = pointer
-        if pk.startswith("sid#"):
+    def _write_pointers(self, pointers: Sequence[tuple[str, str]]) -> None:
+        """Write names and pointers.
+
+        Raises:
+            Conflict: a SID is not whose it had been any more.
+        """
+        now, bare = time.time_ns() // 1_000_000, dict[str, Row]()
+        mine = [pair for pair in pointers if pair[0].startswith("sid#")]
+        for pk, text in mine:
             self.document(pk)
             self._documents[pk] = text
-            return self._write(pk)
-        now = time.time_ns() // 1_000_000
-        if pk.startswith("cor#"):
-            self._table.overwrite(Row(pk, 0, text.encode()))
-        elif self._named.get(pk, 0) + FRESH <= now:
-            kind = pk.split("#")[1]
-            names = {"place": (f"names/{kind}", text)}
-            self._table.overwrite(Row(pk, now, text.encode(), names))
-            self._named[pk] = now
-        return True
+        for pk, text in pointers:
+            if pk.startswith("cor#"):
+                bare[pk] = Row(pk, 0, text.encode())
+            elif pk.startswith("R#") and self._named.get(pk, 0) + FRESH <= now:
+                names = {"place": (f"names/{pk.split('#')[1]}", text)}
+                bare[pk] = Row(pk, now, text.encode(), names)
+        self._table.overwrite(list(bare.values()))
+        self._named |= {pk: now for pk in bare if pk.startswith("R#")}
+        if not all(self._table.each(self._write, [pk for pk, _ in mine])):
+            raise Conflict
 
     # Entries
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, NamedTuple, TypeVar
@@ -25,6 +25,8 @@ SHARDS = 8
 """Parts of each list: one part takes about 1,000 writes a second (docs: partition throughput)."""
 AT_ONCE = 100
 """Rows that one request reads (docs: BatchGetItem)."""
+WRITTEN = 25
+"""Rows that one request writes (docs: BatchWriteItem)."""
 THREADS = 16
 _ATTEMPTS = 6
 
@@ -156,10 +158,21 @@ class Table:
                 return False
         return True
 
-    def overwrite(self, row: Row) -> None:
-        """Write a row over whatever stands there, with the version that it brings."""
-        with _reported():
-            self.client.put_item(TableName=self.name, Item=_item(row, row.version))
+    def overwrite(self, rows: Sequence[Row]) -> None:
+        """Write rows over whatever stands there, with the versions that they bring."""
+        batches = [rows[start : start + WRITTEN] for start in range(0, len(rows), WRITTEN)]
+        self.each(self._write_batch, batches)
+
+    def _write_batch(self, rows: Sequence[Row]) -> None:
+        left: list[Any] = [{"PutRequest": {"Item": _item(row, row.version)}} for row in rows]
+        for attempt in range(_ATTEMPTS):
+            with _reported():
+                answer = self.client.batch_write_item(RequestItems={self.name: left})
+            left = answer.get("UnprocessedItems", {}).get(self.name, [])
+            if not left:
+                return
+            time.sleep(random.uniform(0, 0.05 * 2**attempt))
+        raise LedgerUnavailable("The table does not keep up with what is written.")
 
     def listed(
         self, index: str, name: str, *, upto: str = "", after: str = "", backward: bool = False

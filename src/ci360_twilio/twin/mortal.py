@@ -10,8 +10,9 @@ from typing import Protocol
 
 from ci360_twilio.core.entry import Entry, Fact, Key
 from ci360_twilio.errors import LedgerUnavailable
+from ci360_twilio.flow.patience import ATTEMPT_SECONDS
 from ci360_twilio.flow.pausing import Pausing
-from ci360_twilio.flow.send import ATTEMPT_SECONDS, Begun, Sending
+from ci360_twilio.flow.send import Begun, Sending
 from ci360_twilio.logs import Log
 from ci360_twilio.ports import Store, Tenants
 from ci360_twilio.twin.clock import VirtualClock

@@ -11,7 +11,7 @@ import random
 import threading
 from bisect import bisect_left, insort
 from collections import defaultdict, deque
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import TypeVar
 
 from ci360_twilio.errors import LedgerUnavailable
@@ -94,10 +94,11 @@ class TwinTable(Table):
             self._fail(dice < self.torn)
             return True
 
-    def overwrite(self, row: Row) -> None:
-        """Write a row over whatever stands there, or fail."""
-        with self._lock:
-            self._put(row)
+    def overwrite(self, rows: Sequence[Row]) -> None:
+        """Write rows over whatever stands there, or fail at one of them."""
+        for row in rows:
+            with self._lock:
+                self._put(row)
 
     def listed(
         self, index: str, name: str, *, upto: str = "", after: str = "", backward: bool = False

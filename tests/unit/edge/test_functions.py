@@ -224,6 +224,25 @@ def test_a_ledger_that_is_away_has_the_batch_come_again(
     ]
 
 
+def test_a_beginning_that_fails_is_written_once_more(
+    stack: Stack, parts: Parts, queue: Queue, twilio: Twilio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Part of it may have been written: what stayed in ``sending`` would be left to a person."""
+    received(stack)
+    batch, begin, tries = queue.taken(), parts.sending.begin, []
+
+    def away_at_first(*given: Any) -> Any:
+        begun = begin(*given)
+        tries.append(len(begun))
+        if len(tries) == 1:
+            raise LedgerUnavailable("Away.")
+        return begun
+
+    monkeypatch.setattr(parts.sending, "begin", away_at_first)
+    assert stack.deliver(batch, Context()) == {"batchItemFailures": []}
+    assert (tries, twilio.made_for(TO)) == ([1, 1], 1)
+
+
 def test_a_retry_is_said_for_when_it_is_due(
     stack: Stack, parts: Parts, queue: Queue, twilio: Twilio
 ) -> None:

@@ -11,7 +11,8 @@ from ci360_twilio.core.entry import Status, key_of
 from ci360_twilio.core.report import Outcome, Report
 from ci360_twilio.core.tenant import TenantId
 from ci360_twilio.errors import Ci360Failed, LedgerUnavailable, Trouble
-from ci360_twilio.flow.report import PUT_OFF, TELL_SECONDS
+from ci360_twilio.flow.patience import TELL_SECONDS
+from ci360_twilio.flow.report import PUT_OFF
 from ci360_twilio.logs import OUTCOME_REPORTED
 from ci360_twilio.twin.faults import Fault
 

@@ -12,7 +12,8 @@ from ci360_twilio.core.pause import Scope
 from ci360_twilio.core.report import Outcome
 from ci360_twilio.core.tenant import TenantId
 from ci360_twilio.errors import Ci360Failed, Trouble
-from ci360_twilio.flow.report import FILE_SECONDS, NO_FILES, TELL_SECONDS
+from ci360_twilio.flow.patience import TELL_SECONDS
+from ci360_twilio.flow.report import FILE_SECONDS, NO_FILES
 from ci360_twilio.logs import OUTCOME_REPORTED
 from ci360_twilio.ports import Query
 from ci360_twilio.twin.faults import Fault

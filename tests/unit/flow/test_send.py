@@ -32,8 +32,9 @@ from ci360_twilio.errors import (
     TenantUnknown,
     TwilioRefused,
 )
+from ci360_twilio.flow.patience import ATTEMPT_SECONDS
 from ci360_twilio.flow.pausing import Pausing
-from ci360_twilio.flow.send import ATTEMPT_SECONDS, Begun, Sending
+from ci360_twilio.flow.send import Begun, Sending
 from ci360_twilio.logs import Log
 from ci360_twilio.ports import NO_LIMITS
 from ci360_twilio.stores.memory import MemoryStore
@@ -881,6 +882,19 @@ def test_a_paced_sender_keeps_its_rate(office: Office) -> None:
         office.clock.advance(seconds=0.5)
     assert office[free].status is Status.SENT
     assert sent == [1, 3, 4, 5, 6]
+
+
+def test_a_beginning_that_is_written_again_keeps_the_rate(office: Office) -> None:
+    """Though what was claimed unpaced was to go into its queue at the first try."""
+    office.tenants.rotate(ONE, "first", sender_rates={"+12015550199": 2})
+    key = office.add()
+    [entry] = office.sending.claim(1, [key], in_turn=True)
+    office.ledger.away = True
+    with pytest.raises(LedgerUnavailable):
+        office.sending.begin([entry])
+    office.ledger.away = False
+    assert office.sending.begin([entry]) == []
+    assert office[key].place is not None
 
 
 def test_a_campaign_is_paused_at_its_tenants_limit(office: Office) -> None:

@@ -216,16 +216,12 @@ def test_a_name_that_is_written_while_it_is_to_be_forgotten_stays(
 ) -> None:
     """Or what is put into its place would not be found."""
     names = {"place": (f"names/{Work.PARKED}", "old")}
-    table.overwrite(Row("R#parked#old", 1, b"old", names))
-    table.overwrite(
-        Row("R#parked#used", 1, b"used", names | {"place": (names["place"][0], "used")})
-    )
+    used = names | {"place": (names["place"][0], "used")}
+    table.overwrite([Row("R#parked#old", 1, b"old", names), Row("R#parked#used", 1, b"used", used)])
 
     def count(index: str, name: str, **_: object) -> int:
         if "/used" in name:
-            table.overwrite(
-                Row("R#parked#used", 2, b"used", {"place": (names["place"][0], "used")})
-            )
+            table.overwrite([Row("R#parked#used", 2, b"used", used)])
         return 0
 
     monkeypatch.setattr(table, "count", count)

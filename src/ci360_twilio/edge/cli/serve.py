@@ -17,7 +17,7 @@ from pathlib import Path
 from ci360_twilio.edge.http import Routes, is_loopback
 from ci360_twilio.edge.worker import Worker
 from ci360_twilio.errors import SettingsError
-from ci360_twilio.flow.send import ATTEMPT_SECONDS
+from ci360_twilio.flow.patience import ATTEMPT_SECONDS
 from ci360_twilio.logs import Log, capture_foreign
 from ci360_twilio.settings import Settings, read_settings, unknown_names
 from ci360_twilio.wiring import Parts, wire
