@@ -69,7 +69,7 @@ lock: $(DEV) ## Compile the pinned requirements (ARGS=--upgrade for newer versio
 	$(PINS) --group emulator --no-deps -o requirements/emulator.txt $(ARGS)
 
 package: $(USE) ## Build the functions' zips for AWS (ARGS="--architecture arm64")
-	@$(RUN) infra/package.py $(ARGS)
+	@$(MAIN) aws package $(ARGS)
 
 docs: $(DEV) ## Write the generated parts of the documents anew
 	UPDATE_DOCS=1 $(RUN) -m pytest -q tests/unit/test_docs.py

@@ -22,6 +22,7 @@
     │   ├── NotReached                      nothing was made: a retry is safe
     │   ├── TwilioRefused                   Twilio answered with an error
     │   └── AnswerLost                      a message may or may not exist
+    ├── AwsFailed                      AWS did not do what it was asked for
     ├── Ci360Failed                    CI360 did not do what it was asked for
     └── AddressRefused                 an address that was handed out may not be called
 
@@ -110,6 +111,12 @@ class NotKnown(ConnectorError):
     """The ledger has nothing, or too much, under the name that was asked for."""
 
     code, http_status = "not_known", 404
+
+
+class AwsFailed(ConnectorError):
+    """AWS did not do what a person had asked for."""
+
+    code = "aws"
 
 
 class BeforeSending(ConnectorError):

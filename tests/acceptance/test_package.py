@@ -43,7 +43,7 @@ def packed(to: Path, architecture: str, python: str = "") -> Path:
     """Build a zip."""
     wanted = ["--architecture", architecture, "--to", str(to)]
     version = ["--python", python] if python else []
-    command = [sys.executable, str(ROOT / "infra" / "package.py"), *wanted, *version]
+    command = [sys.executable, "-m", "ci360_twilio", "aws", "package", *wanted, *version]
     subprocess.run(command, check=True, capture_output=True, timeout=300)
     return to / f"ci360-twilio-{architecture}.zip"
 

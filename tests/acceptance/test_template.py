@@ -63,7 +63,7 @@ def test_the_table_is_the_one_that_the_ledger_uses(template: Any) -> None:
     assert ledger["Properties"]["PointInTimeRecoverySpecification"]["PointInTimeRecoveryEnabled"]
     assert ledger["Properties"]["SSESpecification"]["SSEEnabled"]
     for name in ("Ledger", "HashKey"):
-        assert template["Resources"][name]["DeletionPolicy"] == "Retain"
+        assert template["Resources"][name]["DeletionPolicy"] == "RetainExceptOnCreate"
 
 
 def test_every_handler_is_there(template: Any) -> None:
@@ -123,7 +123,8 @@ def test_lists_that_may_be_asked_for_are_there(template: Any) -> None:
     for name in FUNCTIONS:
         for one in statements(template, name):
             if one["Sid"] == "LedgerLists":
-                named = [str(arn["Fn::Sub"]).rpartition("/")[2] for arn in one["Resource"]]
+                lists = [arn["Fn::If"][2]["Fn::Sub"] for arn in one["Resource"]]
+                named = [str(arn).rpartition("/")[2] for arn in lists]
                 assert set(named) <= set(INDEXES)
 
 

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 import uuid
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, NamedTuple, Self
 from urllib.parse import parse_qs, urlsplit
 
 from tests.cloud.emulator import Broken
@@ -24,6 +26,44 @@ class Answer(NamedTuple):
 
     status: int
     body: dict[str, Any]
+
+
+class Front:
+    """A server on loopback before a gateway, for whoever is to reach it over HTTP."""
+
+    def __init__(self) -> None:
+        front = self
+
+        class Handler(BaseHTTPRequestHandler):
+            """Hands a request on."""
+
+            def do_POST(self) -> None:
+                """Answer as the gateway does."""
+                assert front.gateway is not None
+                body = self.rfile.read(int(self.headers["Content-Length"])).decode()
+                answer = front.gateway.post(self.path, body, dict(self.headers.items()))
+                told = json.dumps(answer.body).encode()
+                self.send_response(answer.status)
+                self.send_header("Content-Length", str(len(told)))
+                self.end_headers()
+                self.wfile.write(told)
+
+            def log_message(self, *_: object) -> None:
+                """Say nothing."""
+
+        self.gateway: Gateway | None = None
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._thread = threading.Thread(target=self._server.serve_forever)
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
 
 
 class Gateway:

@@ -12,9 +12,11 @@ from typing import Any
 
 from moto.apigateway.models import apigateway_backends
 from moto.cloudformation import parsing
+from moto.cloudformation.models import CloudFormationBackend
 from moto.cloudwatch.models import cloudwatch_backends
 from moto.core.common_models import CloudFormationModel
 from moto.secretsmanager.models import secretsmanager_backends
+from moto.sns.models import sns_backends
 
 Properties = dict[str, Any]
 
@@ -40,10 +42,11 @@ class Made:
         self._remove()
 
 
-def lacking(kind: str) -> Callable[[Callable[..., Made]], type]:
+def lacking(kind: str, *, stays: bool = False) -> Callable[[Callable[..., Made]], type]:
     """Register a type of CloudFormation's by the function that makes it.
 
-    A resource that is changed is taken down and made anew, under the same name where it has one.
+    A resource that is changed is taken down and made anew, under the same name where it has one; or it
+    ``stays`` as it is.
     """
 
     def register(make: Callable[..., Made]) -> type:
@@ -61,6 +64,8 @@ def lacking(kind: str) -> Callable[[Callable[..., Made]], type]:
             account_id: str,
             region_name: str,
         ) -> Made:
+            if stays:
+                return original_resource
             original_resource.delete(account_id, region_name)
             properties = cloudformation_json["Properties"]
             return make(new_resource_name, properties, account_id, region_name)
@@ -88,7 +93,7 @@ def stage(_name: str, properties: Properties, account: str, region: str) -> Made
     return Made(name, properties, lambda: backend.delete_stage(api, name))
 
 
-@lacking("AWS::ApiGateway::UsagePlan")
+@lacking("AWS::ApiGateway::UsagePlan", stays=True)
 def usage_plan(name: str, properties: Properties, account: str, region: str) -> Made:
     """Make a usage plan."""
     backend = apigateway_backends[account][region]
@@ -138,6 +143,24 @@ def secret(name: str, properties: Properties, account: str, region: str) -> Made
     return Made(made.arn, properties, lambda: backend.secrets.pop(name))
 
 
+@lacking("AWS::SNS::Subscription")
+def subscription(name: str, properties: Properties, account: str, region: str) -> Made:
+    """Subscribe to a topic."""
+    backend = sns_backends[account][region]
+    made = backend.subscribe(properties["TopicArn"], properties["Endpoint"], properties["Protocol"])
+    return Made(made.arn, properties, lambda: backend.unsubscribe(made.arn))
+
+
+def _execute_change_set(self: CloudFormationBackend, *given: Any, **named: Any) -> None:
+    """Run a change set, and make the stack's outputs anew, which moto leaves as they were."""
+    _executed(self, *given, **named)
+    for stack in self.stacks.values():
+        stack._parse_template()
+        stack.output_map = stack._create_output_map()
+
+
+_executed = CloudFormationBackend.execute_change_set
+CloudFormationBackend.execute_change_set = _execute_change_set
 parsing.get_model_list.cache_clear()
 parsing.get_model_map.cache_clear()
 parsing.get_name_type_map.cache_clear()

@@ -8,6 +8,7 @@ import re
 import threading
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple, Self
+from urllib.parse import parse_qs
 
 import boto3
 import urllib3
@@ -16,6 +17,8 @@ from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_ba
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 REGION = "eu-central-1"
+_NOT_KNOWN_TO_MOTO = (b"RetainExceptOnCreate", b"Retain")
+"""A policy for deletion, and the one that moto knows which comes nearest."""
 _CREDENTIAL = re.compile(r"Credential=(?P<key>[^/]+)/\d+/[^/]+/(?P<service>[^/]+)/")
 
 
@@ -43,6 +46,9 @@ class Moto:
 
     def __init__(self) -> None:
         self.calls: list[Called] = []
+        self.denied: set[str] = set()
+        """What is refused as for want of a right: actions, or methods with the beginning of a path."""
+        self.forbidden: set[tuple[str, str]] = set()
         self._answer = DomainDispatcherApplication(create_backend_app)
         self._server = make_server("127.0.0.1", 0, self._door, request_handler=_Silent)
         self._thread = threading.Thread(target=self._server.serve_forever)
@@ -70,23 +76,52 @@ class Moto:
             "AWS_SESSION_TOKEN": "",
         }
 
-    def client(self, service: str) -> Any:
+    def client(self, service: str, region: str = REGION) -> Any:
         """Make a client of the test's own; its calls are recorded under ``test``."""
         return boto3.client(
             service,
-            region_name=REGION,
+            region_name=region,
             endpoint_url=self.url,
             aws_access_key_id="test",
             aws_secret_access_key="none",
             config=Config(retries={"total_max_attempts": 1}),
         )
 
+    def deny(self, what: str) -> None:
+        """Have a right be missing from now on."""
+        self.denied.add(what)
+
+    def forbid(self, method: str, path: str) -> None:
+        """Have S3 answer as for a bucket of somebody else's."""
+        self.forbidden.add((method, path))
+
+    def _refused(self, environ: dict[str, Any], body: bytes, target: str) -> bytes | None:
+        """Give the answer to what is refused, in the words and the form of the service."""
+        method, path = environ["REQUEST_METHOD"], environ["PATH_INFO"]
+        action = parse_qs(body.decode("latin-1")).get("Action", [target])[0]
+        for what in self.denied:
+            verb, _, start = what.partition(" ")
+            if what != action and not (start and verb == method and path.startswith(start)):
+                continue
+            words = f"User: test is not authorized to perform: {what}"
+            if target or start:
+                return json.dumps({"__type": "AccessDeniedException", "message": words}).encode()
+            error = f"<Error><Code>AccessDenied</Code><Message>{words}</Message></Error>"
+            return f"<ErrorResponse>{error}</ErrorResponse>".encode()
+        return b"" if (method, path) in self.forbidden else None
+
     def _door(self, environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
+        size = int(environ.get("CONTENT_LENGTH") or 0)
+        body = environ["wsgi.input"].read(size).replace(*_NOT_KNOWN_TO_MOTO)
+        environ |= {"wsgi.input": io.BytesIO(body), "CONTENT_LENGTH": str(len(body))}
         found = _CREDENTIAL.search(environ.get("HTTP_AUTHORIZATION", ""))
         target = environ.get("HTTP_X_AMZ_TARGET", "").rpartition(".")[2]
         if found and target:
-            body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
-            environ["wsgi.input"] = io.BytesIO(body)
             self.calls.append(Called(found["key"], found["service"], target, json.loads(body)))
+        if (refusal := self._refused(environ, body, target)) is not None:
+            kind = "text/xml" if refusal.startswith(b"<") else "application/json"
+            headers = [("Content-Type", kind), ("x-amzn-ErrorType", "AccessDeniedException")]
+            start("403 Forbidden", headers)
+            return [refusal]
         answer: Iterable[bytes] = self._answer(environ, start)
         return answer

@@ -65,15 +65,12 @@ def deploy(moto: Moto, **members: str) -> dict[str, str]:
         Capabilities=["CAPABILITY_IAM"],
         Parameters=parameters(**members),
     )
-    made = resources(moto)
-    # Lambda's poller is played by ours: moto's would ask for Docker.
-    moto.client("lambda").update_event_source_mapping(UUID=made["DeliverSource"], Enabled=False)
-    return made
+    return resources(moto)
 
 
-def resources(moto: Moto) -> dict[str, str]:
+def resources(moto: Moto, name: str = STACK) -> dict[str, str]:
     """Give what a stack's resources are called, by their names in the template."""
-    made = moto.client("cloudformation").describe_stack_resources(StackName=STACK)
+    made = moto.client("cloudformation").describe_stack_resources(StackName=name)
     return {
         one["LogicalResourceId"]: one["PhysicalResourceId"]
         for one in made["StackResources"]
@@ -109,11 +106,14 @@ class Twins:
 class World:
     """A deployed stack that runs."""
 
-    def __init__(self, moto: Moto, folder: Path, twins: Twins) -> None:
+    def __init__(self, moto: Moto, folder: Path, twins: Twins, name: str = STACK) -> None:
         self.moto = moto
         self.twins = twins
         self.folder = folder
-        self.physical = resources(moto)
+        self.physical = resources(moto, name)
+        # Lambda's poller is played by ours: moto's would ask for Docker.
+        mapping = self.physical["DeliverSource"]
+        moto.client("lambda").update_event_source_mapping(UUID=mapping, Enabled=False)
         self.gateway = Gateway(moto, self.invoke)
         self._logical = {self.physical[name]: name for name in FUNCTIONS}
         self._running: dict[str, Emulated] = {}

@@ -1,6 +1,6 @@
-"""Our own public address, called as Twilio calls it: does a signed webhook get through, and only that?
+"""Our own public address, called as Twilio and CI360 call it: does what may come in, and only that?
 
-The webhook is one that changes nothing: to the address for customers' messages, and none of these.
+What is posted changes nothing: a webhook that brings no customer's message, and an event without a body.
 """
 
 from __future__ import annotations
@@ -36,24 +36,40 @@ def reach(url: str, tenant: Tenant, *, timeout: float = 10.0) -> Reached:
     Raises:
         NotReached: nothing answers there, or it is no address.
     """
-    parts = urlsplit(url)
     pairs = [*_FIELDS.items(), ("AccountSid", tenant.account)]
-    body = urlencode(pairs).encode()
-    headers = {
-        "Content-Type": "application/x-www-form-urlencoded",
-        "User-Agent": f"ci360-twilio-connector/{__version__}",
-    }
+    kind = {"Content-Type": "application/x-www-form-urlencoded"}
     mine = {"X-Twilio-Signature": signed(url, pairs, tenant.webhook_tokens[0])}
+    return Reached(*_post(url, urlencode(pairs).encode(), [kind | mine, kind], timeout))
+
+
+def knock(url: str, key: str, *, timeout: float = 30.0) -> Reached:
+    """Post an event without a body, as CI360's *Test Endpoint* does, with a key and without one.
+
+    Args:
+        url: the address for events.
+        key: the tenant's.
+        timeout: seconds for each answer; a cold start fits into the default.
+
+    Raises:
+        NotReached: nothing answers there, or it is no address.
+    """
+    kind = {"Content-Type": "application/json"}
+    return Reached(*_post(url, b"{}", [kind | {"x-api-key": key}, kind], timeout))
+
+
+def _post(url: str, body: bytes, heads: list[dict[str, str]], timeout: float) -> list[int]:
+    """Post the same with different heads; gives the statuses."""
+    parts = urlsplit(url)
+    agent = {"User-Agent": f"ci360-twilio-connector/{__version__}"}
     try:
         pool = Connections(parts.scheme, parts.hostname or "", parts.port, keep=1)
         with closing(pool):
-            statuses = [
-                pool.request("POST", parts.path, headers | more, body, timeout).status
-                for more in (mine, {})
+            return [
+                pool.request("POST", parts.path, agent | head, body, timeout).status
+                for head in heads
             ]
     except (NotConnected, NoAnswer) as exc:
         words = "The public address could not be reached."
         raise NotReached(words, reason=str(exc)) from exc
     except ValueError as exc:
         raise NotReached("The public address cannot be used.", reason="not_an_address") from exc
-    return Reached(*statuses)

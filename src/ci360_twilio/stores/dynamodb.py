@@ -12,9 +12,12 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from functools import partial
 from operator import methodcaller
+
+import msgspec
 
 from ci360_twilio.core.advance import advance
 from ci360_twilio.core.due import Work
@@ -45,13 +48,12 @@ from ci360_twilio.stores.dynamodb_items import (
     SCHEMA,
     STATE,
     STRAYS,
-    State,
     decode,
     moment,
     place_list,
 )
 from ci360_twilio.stores.dynamodb_rows import Rows
-from ci360_twilio.stores.dynamodb_table import Row, Table
+from ci360_twilio.stores.dynamodb_table import THREADS, Row, Table
 from ci360_twilio.stores.memory import matches
 
 _WAITING = (Work.SEND, Work.BULK, Work.PACED, Work.PARKED)
@@ -246,6 +248,7 @@ class DynamoStore(DynamoCustomers):
 
     def purge(self, *, now: datetime, limit: int) -> int:
         """Replace entries by tombstones, and forget what was counted and noted long ago."""
+        self._settle_restored()
         rows = self._rows()
         over = rows.due(Work.PURGE, now, limit)
         over += rows.ended(Work.FETCH, now, limit - len(over))
@@ -335,27 +338,41 @@ class DynamoStore(DynamoCustomers):
 
     def mark_restored(self, at: datetime) -> None:
         """Mark as restored, and turn what was under way into ``unknown``."""
-        fact, pause = recording.restored(at)
+        self.begin_again(at)
+        self._settle_restored()
 
-        def mark(rows: Rows) -> None:
-            rows.keep_pause(pause)
-            state = self._state(rows)
-            rows.put(STATE, State(schema=state.schema, key_check=state.key_check, restored_at=at))
+    def _settle_restored(self) -> None:
+        """Turn what was under way before a restore into ``unknown``, if that is still to be done.
 
-        self._whole(mark)
-        under_way = [
-            row.pk
-            for row in self._table.everything("E#")
-            if decode(row).status in (Status.ACCEPTED, Status.SENDING)
-        ]
-        for pk in under_way:
+        Nothing starts meanwhile: the pause is lifted only once it is done.
+        """
+        state = self._state(self._rows())
+        if not state.is_settling or state.restored_at is None:
+            return
+        fact, _ = recording.restored(state.restored_at)
 
-            def restore(rows: Rows, pk: str = pk) -> None:
+        def restore(pk: str) -> None:
+            def work(rows: Rows) -> None:
                 entry = rows.document(pk)
-                if entry is not None and (changed := advance(entry, fact)):
+                was_there = entry is not None and entry.created_at <= fact.at
+                if was_there and (changed := advance(entry, fact)):
                     rows.write(changed)
 
-            self._whole(restore)
+            self._whole(work)
+
+        under_way = [
+            found.pk
+            for work in _WAITING
+            for part in self._table.parts(work)
+            for found in self._table.listed("due", part)
+        ]
+        with ThreadPoolExecutor(THREADS) as pool:  # the table's own threads write for these
+            list(pool.map(restore, under_way))
+
+        def done(rows: Rows) -> None:
+            rows.put(STATE, msgspec.structs.replace(self._state(rows), is_settling=False))
+
+        self._whole(done)
 
     def close(self) -> None:
         """Let go of connections."""
@@ -371,6 +388,7 @@ class DynamoStore(DynamoCustomers):
 
     def resume(self, names: Iterable[str], *, note: Note | None = None) -> int:
         """Lift pauses."""
+        self._settle_restored()
         lifted = list(names)
         return self._whole(lambda rows: steering.resume(rows, lifted, note))
 

@@ -34,7 +34,7 @@ from ci360_twilio.ports import (
     Stray,
     Verified,
 )
-from ci360_twilio.stores import attesting, erasing, reporting
+from ci360_twilio.stores import attesting, erasing, recording, reporting
 from ci360_twilio.stores.columns import ms
 from ci360_twilio.stores.dynamodb_items import (
     CONSENTS,
@@ -86,7 +86,8 @@ class DynamoCustomers:
         for attempt in range(ATTEMPTS):
             rows = self._rows()
             result = work(rows)
-            self._open(rows)
+            if not self._open(rows):
+                continue
             try:
                 lost = rows.commit(loose=loose)
             except Conflict:
@@ -99,16 +100,22 @@ class DynamoCustomers:
     def _state(self, rows: Rows) -> State:
         """Give what is known of the ledger as a whole, or what is first to be written of it."""
         known: State | None = rows.document(STATE)
-        return known or State(schema=SCHEMA, key_check=key_check(self._hash_key))
+        if known is not None:
+            return known
+        check = key_check(self._hash_key)
+        return State(schema=SCHEMA, key_check=check, table=self._table.name)
 
-    def _open(self, rows: Rows) -> None:
+    def _open(self, rows: Rows) -> bool:
         """See that a ledger is the one that it is taken for, before anything is first written.
+
+        One that was restored into another table is paused; what was to be written must be thought
+        over then, which is what ``False`` says.
 
         Raises:
             LedgerUnusable: it was kept under another key.
         """
         if self._is_open:
-            return
+            return True
         state = self._state(rows)
         if rows.document(STATE) is None:
             rows.put(STATE, state)
@@ -117,6 +124,23 @@ class DynamoCustomers:
                 "The ledger's opt-outs and deleted events are kept under another hash key: set the"
                 " CI360_TWILIO_HASH_KEY that it had."
             )
+        elif state.table not in ("", self._table.name):
+            self._is_open = True
+            self.begin_again(self._table.now())
+            return False
+        return True
+
+    def begin_again(self, at: datetime) -> None:
+        """Pause a ledger that was restored, and note that what was under way is to be settled."""
+        _, pause = recording.restored(at)
+
+        def mark(rows: Rows) -> None:
+            rows.keep_pause(pause)
+            name = self._table.name
+            changes = {"restored_at": at, "table": name, "is_settling": True}
+            rows.put(STATE, msgspec.structs.replace(self._state(rows), **changes))
+
+        self._whole(mark)
 
     def _whole(self, work: Callable[[Rows], T]) -> T:
         """Do a piece of work until all of it is written."""

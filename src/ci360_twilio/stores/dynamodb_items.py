@@ -63,6 +63,10 @@ class State(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     schema: int
     key_check: str
     restored_at: datetime | None = None
+    table: str = ""
+    """In which table it was written: in another one it is what was restored there."""
+    is_settling: bool = False
+    """Whether what was under way before it was restored is still to be turned into ``unknown``."""
 
 
 class ChoreRow(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):

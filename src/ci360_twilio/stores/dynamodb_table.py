@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import Any, NamedTuple, TypeVar
 from zlib import crc32
 
@@ -79,6 +80,10 @@ class Table:
         self.shards = shards
         self._clock = clock
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="ledger")
+
+    def now(self) -> datetime:
+        """Give the moment that it is for what is past its time to live."""
+        return datetime.fromtimestamp(self._clock(), UTC)
 
     def close(self) -> None:
         """Let threads and connections go."""

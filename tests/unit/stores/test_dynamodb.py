@@ -260,3 +260,49 @@ def test_the_settings_open_it(client: Any) -> None:
     store.close()
     with pytest.raises(SettingsError, match="CI360_TWILIO_HASH_KEY"):
         make_store(Settings(ledger="dynamodb:ledger"))
+
+
+def standing_still(client: Any, name: str) -> Table:
+    """Give a table on which time stands still."""
+    return Table(client, name, clock=NOW.timestamp)
+
+
+def test_a_restored_table_starts_paused(client: Any) -> None:
+    """What was on its way may have been sent since: it is unknown, and nothing starts until told so."""
+    store = DynamoStore(standing_still(client, "ledger"), hash_key=KEY)
+    store.insert_many([entry("before")])
+    client.create_table(**definition("restored"))
+    for item in client.scan(TableName="ledger")["Items"]:
+        client.put_item(TableName="restored", Item=item)
+    store.close()
+
+    other = DynamoStore(standing_still(client, "restored"), hash_key=KEY, lazily=True)
+    then = NOW + timedelta(seconds=1)
+    new = entry("after", created_at=then, generated_at=then)
+    [inserted] = other.insert_many([new])
+    assert inserted.created
+    assert [pause.cause for pause in other.pauses()] == [Cause.RESTORE]
+    later = NOW + timedelta(seconds=2)
+    assert other.claim(now=later, lease=LEASE, limit=9).entries == []
+    other.purge(now=later, limit=9)
+    [old, fresh] = other.get_many([key_of(TENANT, "before"), new.key])
+    assert old is not None
+    assert fresh is not None
+    assert (old.status, fresh.status) == (Status.UNKNOWN, Status.ACCEPTED)
+
+    again = DynamoStore(standing_still(client, "restored"), hash_key=KEY)
+    again.resume([pause.name for pause in again.pauses()])
+    taken = again.claim(now=later, lease=LEASE, limit=9).entries
+    assert [one.key for one in taken] == [new.key]
+    assert again.pauses() == []
+
+
+def test_a_pause_of_a_restored_table_is_lifted_when_all_is_settled(client: Any) -> None:
+    """Though no sweep has been there yet."""
+    store = DynamoStore(standing_still(client, "ledger"), hash_key=KEY)
+    store.insert_many([entry("before")])
+    store.begin_again(NOW)
+    store.resume([pause.name for pause in store.pauses()])
+    [old] = store.get_many([key_of(TENANT, "before")])
+    assert old is not None
+    assert old.status is Status.UNKNOWN

@@ -46,6 +46,7 @@ COMMANDS: Mapping[str, Command] = {
     "erase": Command("privacy", "Forget one person; an opt-out stays in force."),
     "audit": Command("steer", "List what people did: who paused, canceled or replayed what."),
     "ledger": Command("ledger", "Back up, restore or check the ledger."),
+    "aws": Command("aws", "Run it all on AWS: the stack, and its tenants."),
 }
 
 EPILOG = """\
