@@ -10,14 +10,13 @@ import io
 import json
 import os
 import pty
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 from tests.cloud.server import REGION, Moto
-from tests.cloud.stack import ACCOUNT, EMPTY_ZIP, SENDER, TEMPLATE, TOKEN
+from tests.cloud.stack import ACCOUNT, SENDER, TEMPLATE, TOKEN, small_zip
 
 from ci360_twilio import aws
 from ci360_twilio.clients import stacks
@@ -47,7 +46,7 @@ class Person:
     def __init__(self, moto: Moto, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
         self.moto, self.folder, self._capsys = moto, folder, capsys
         self.zip = folder / "functions.zip"
-        self.zip.write_bytes(EMPTY_ZIP)
+        self.zip.write_bytes(small_zip())
 
     def __call__(self, *arguments: str) -> Done:
         """Run ``ci360-twilio aws``; no secret is ever printed unless asked for."""
@@ -132,7 +131,7 @@ def test_a_stack_is_made_brought_up_to_date_looked_at_and_taken_down(person: Per
     assert "nothing would change" in person.deploy().out
     assert person("tenant", "put", TENANT, "--file", person.document()).code == 0
 
-    person.zip.write_bytes(another_zip())
+    person.zip.write_bytes(small_zip("# another"))
     changed = person.deploy("--set", "EventsPerSecond=600")
     assert changed.code == 0, changed.err
     status = person("status")
@@ -149,14 +148,6 @@ def test_a_stack_is_made_brought_up_to_date_looked_at_and_taken_down(person: Per
     assert len(person.moto.client("dynamodb").list_tables()["TableNames"]) == 1
     assert person.secret()["twilio_account_sid"] == ACCOUNT
     assert person("status").code == 1
-
-
-def another_zip() -> bytes:
-    """Give a zip with other bytes."""
-    code = io.BytesIO()
-    with zipfile.ZipFile(code, "w") as archive:
-        archive.writestr("lambda_function.py", "")
-    return code.getvalue()
 
 
 def test_what_is_set_aside_is_told(deployed: Person) -> None:
@@ -207,9 +198,10 @@ def test_a_stack_that_is_half_made_is_not_deployed_over(
     assert "EventsPerSecond" not in stack.parameters
 
 
-def test_a_name_that_is_taken_is_told(person: Person) -> None:
+@pytest.mark.parametrize("about", [{"Description": "Ours"}, {}])
+def test_a_name_that_is_taken_is_told(person: Person, about: dict[str, str]) -> None:
     """Another's stack is left alone, by every command."""
-    template = {"Description": "Ours", "Resources": {"Topic": {"Type": "AWS::SNS::Topic"}}}
+    template = {**about, "Resources": {"Topic": {"Type": "AWS::SNS::Topic"}}}
     person.moto.client("cloudformation").create_stack(
         StackName="ci360-twilio", TemplateBody=json.dumps(template)
     )
@@ -272,7 +264,7 @@ def test_what_fails_is_told_as_it_happens(person: Person, monkeypatch: pytest.Mo
     monkeypatch.setattr(Stacks, "run", steps)
     done = person.deploy()
     assert done.code == 1
-    assert "[1/65] CREATE_COMPLETE  Ledger" in done.out
+    assert "] CREATE_COMPLETE  Ledger" in done.out
     assert "CREATE_FAILED  Receive: Memory is too small." in done.out
     assert "The lines with FAILED say why." in done.out
 
@@ -303,9 +295,57 @@ def test_a_tenant_is_made_changed_listed_tested_and_removed(deployed: Person) ->
     assert deployed.keys() == {}
     assert "There are no tenants" in deployed("tenant", "list").out
     assert deployed("tenant", "test", TENANT).code == 1
-    back = deployed("tenant", "put", TENANT, "--file", deployed.document())
+    back = deployed("tenant", "put", TENANT)
     assert back.code == 0, back.err
-    assert len(deployed.keys()) == 1
+    assert "is had back" in back.out
+    assert deployed.secret()["default_region"] == "US"
+    assert deployed.keys() == {f"ci360-twilio/{TENANT}": newest}
+
+
+def test_a_key_that_an_attempt_left_behind_is_taken_up(deployed: Person) -> None:
+    """It was made, and the attempt broke off before it was in the plan."""
+    deployed("tenant", "put", TENANT, "--file", deployed.document())
+    [key] = deployed.secret()["api_keys"]
+    door = deployed.moto.client("apigateway")
+    [plan] = door.get_usage_plans()["items"]
+    [left] = door.get_api_keys()["items"]
+    door.delete_usage_plan_key(usagePlanId=plan["id"], keyId=left["id"])
+    assert deployed.keys() == {}
+    deployed.moto.conflicts.add(key)
+    again = deployed("tenant", "put", TENANT)
+    assert again.code == 0, again.err
+    assert deployed.keys() == {f"ci360-twilio/{TENANT}": key}
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ("Runtime=python3.13", "--python"),
+        ("CorsOrigin=https://www.example.com/", "CORS_ORIGIN"),
+        ("EventTtl=0", "EVENT_TTL"),
+        ("PublicUrl=http://sms.example.com", "https://"),
+        ("NoSuchThing=1", "has no parameter NoSuchThing"),
+        ("=", "NAME=VALUE"),
+    ],
+)
+def test_a_parameter_that_would_break_the_stack_is_refused(
+    person: Person, given: str, words: str
+) -> None:
+    """Before anything is planned: the functions would answer 503, and nobody else would say why."""
+    done = person.deploy("--set", given)
+    assert done.code in (1, 2)
+    assert words in done.err
+    assert person.stacks() == []
+
+
+def test_the_zip_says_for_what_it_is(person: Person) -> None:
+    """And what was chosen once stays."""
+    person.zip.write_bytes(small_zip(machine="x86_64", python="313"))
+    assert person.deploy().code == 0
+    for words in ("x86_64", "python3.13"):
+        assert words in person("status").out
+    person.zip.write_bytes(b"no zip")
+    assert "no zip that can be read" in person.deploy().err
 
 
 def test_dry_runs_change_no_tenant(deployed: Person) -> None:

@@ -23,7 +23,7 @@ from ci360_twilio.core.entry import Entry, Status, key_of
 from ci360_twilio.twin.faults import Fault
 from ci360_twilio.twin.phone import Letter
 
-TO, BUSY, OFTEN_BUSY = "+12015550142", "+12015550143", "+12015550144"
+TO, BUSY, OFTEN_BUSY, LOST = (f"+1201555014{last}" for last in range(2, 6))
 ANYWHERE = frozenset({"xray:PutTraceSegments", "xray:PutTelemetryRecords"})
 """What has no resource to be narrowed to (docs: Service Authorization Reference, AWS X-Ray)."""
 
@@ -156,6 +156,11 @@ def play(world: World) -> None:
     world.twins.faults.for_recipient(BUSY, [Fault.HTTP_429])
     assert world.post(world.event(BUSY)[1]).status == 202
     assert world.poll() == []
+    world.twins.faults.for_recipient(LOST, [Fault.HTTP_500_MADE])
+    lost, event = world.event(LOST)
+    assert world.post(event).status == 202
+    assert world.poll() == []
+    assert world.entry(lost).status is Status.UNKNOWN
     world.queue.send_message(QueueUrl=world.queue_url, MessageBody="This names nothing")
     assert world.poll() == []
     letter = Letter(sender=TO, to=SENDER, body="No webhook tells of this")
@@ -172,6 +177,7 @@ def play(world: World) -> None:
     assert world.post(queued, key=KEYS[OTHER]).status == 202
     assert world.poll() == []
     world.invoke("Sweep")
+    world.until(lambda: world.invoke("Sweep") and world.entry(lost).status is Status.SENT)
     assert world.invoke("Report")["reports"] >= 4
     names = {one.name for one in world.twins.told.events}
     assert {"twilio_sms_delivered", "twilio_sms_opt_out", "twilio_sms_suppressed"} <= names

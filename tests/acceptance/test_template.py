@@ -90,6 +90,13 @@ def test_every_variable_is_a_setting(template: Any, name: str) -> None:
     assert (settings.queue_url, settings.stack, settings.hash_key) == ("x", "x", "x")
 
 
+def test_the_console_shows_every_parameter_in_a_group(template: Any) -> None:
+    """And each once."""
+    groups = template["Metadata"]["AWS::CloudFormation::Interface"]["ParameterGroups"]
+    listed = [name for group in groups for name in group["Parameters"]]
+    assert sorted(listed) == sorted(template["Parameters"])
+
+
 def test_only_events_ask_for_a_key(template: Any) -> None:
     """Twilio shows none: it signs."""
     methods = of_type(template, "AWS::ApiGateway::Method")

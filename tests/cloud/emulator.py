@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import random
 import re
 import signal
 import socket
@@ -17,6 +18,7 @@ import sys
 import sysconfig
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -39,6 +41,7 @@ _BROUGHT = (
     "six.py",
     "urllib3",
 )
+_PORTS = range(20_000, 32_768)
 START_SECONDS, ANSWER_SECONDS = 20.0, 120.0
 
 
@@ -90,8 +93,7 @@ class Emulated:
                 one it runs in this environment, from the folder that we are in.
         """
         self.log = log
-        ports = [_free_port(), _free_port()]
-        invoke, runtime = (f"127.0.0.1:{port}" for port in ports)
+        invoke, runtime = (f"127.0.0.1:{port}" for port in _free_ports(2))
         self._url = f"http://{invoke}{_INVOCATIONS}"
         self._pool = urllib3.PoolManager(retries=False)
         addresses = [
@@ -182,6 +184,15 @@ def _runtime(folder: Path) -> Path:
     return found
 
 
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
+def _free_ports(number: int) -> list[int]:
+    """Find ports that nobody listens on, of those that Linux gives to nobody by itself.
+
+    Others might be given to a connection before the emulator has them.
+    """
+    found: list[int] = []
+    for port in random.SystemRandom().sample(_PORTS, len(_PORTS)):
+        if len(found) == number:
+            break
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            found.append(port)
+    return found

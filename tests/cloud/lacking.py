@@ -152,15 +152,16 @@ def subscription(name: str, properties: Properties, account: str, region: str) -
 
 
 def _execute_change_set(self: CloudFormationBackend, *given: Any, **named: Any) -> None:
-    """Run a change set, and make the stack's outputs anew, which moto leaves as they were."""
+    """Run a change set, and give the stack its outputs and description, which moto leaves as they were."""
     _executed(self, *given, **named)
     for stack in self.stacks.values():
         stack._parse_template()
+        stack.description = stack.template_dict.get("Description")
         stack.output_map = stack._create_output_map()
 
 
 _executed = CloudFormationBackend.execute_change_set
-CloudFormationBackend.execute_change_set = _execute_change_set
+CloudFormationBackend.execute_change_set = _execute_change_set  # type: ignore[method-assign]
 parsing.get_model_list.cache_clear()
 parsing.get_model_map.cache_clear()
 parsing.get_name_type_map.cache_clear()

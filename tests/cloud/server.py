@@ -48,6 +48,8 @@ class Moto:
         self.calls: list[Called] = []
         self.denied: set[str] = set()
         """What is refused as for want of a right: actions, or methods with the beginning of a path."""
+        self.conflicts: set[str] = set()
+        """Values of gateway keys that are there already, as far as making one goes."""
         self.forbidden: set[tuple[str, str]] = set()
         self._answer = DomainDispatcherApplication(create_backend_app)
         self._server = make_server("127.0.0.1", 0, self._door, request_handler=_Silent)
@@ -108,6 +110,9 @@ class Moto:
                 return json.dumps({"__type": "AccessDeniedException", "message": words}).encode()
             error = f"<Error><Code>AccessDenied</Code><Message>{words}</Message></Error>"
             return f"<ErrorResponse>{error}</ErrorResponse>".encode()
+        if path == "/apikeys" and any(value.encode() in body for value in self.conflicts):
+            taken = {"__type": "ConflictException", "message": "API Key already exists"}
+            return json.dumps(taken).encode() if method == "POST" else None
         return b"" if (method, path) in self.forbidden else None
 
     def _door(self, environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
@@ -120,8 +125,8 @@ class Moto:
             self.calls.append(Called(found["key"], found["service"], target, json.loads(body)))
         if (refusal := self._refused(environ, body, target)) is not None:
             kind = "text/xml" if refusal.startswith(b"<") else "application/json"
-            headers = [("Content-Type", kind), ("x-amzn-ErrorType", "AccessDeniedException")]
-            start("403 Forbidden", headers)
+            name = "ConflictException" if b"Conflict" in refusal else "AccessDeniedException"
+            start("403 Forbidden", [("Content-Type", kind), ("x-amzn-ErrorType", name)])
             return [refusal]
         answer: Iterable[bytes] = self._answer(environ, start)
         return answer

@@ -781,3 +781,13 @@ def test_a_claim_goes_by_the_order_of_the_contract(store: Store, entry: Make) ->
     assert [
         guid for _ in range(6) for guid in guids(claim(store, 5, limit=1, rate_of=rate_of).entries)
     ] == expected
+
+
+def test_it_is_told_whether_anything_waits_in_a_queue(store: Store, entry: Make) -> None:
+    """What waits behind a pause does not count: nobody has a turn there."""
+    slow = Rate("paced:demo:slow", 1.0)
+    assert not store.is_queued()
+    store.insert_many([entry(), entry("g2")])
+    claim(store, limit=1, rate_of=lambda _: slow)
+    claim(store, limit=9, rate_of=lambda _: slow)
+    assert store.is_queued()

@@ -1,4 +1,4 @@
-"""The server and the Lambda give the same answer to whatever comes, and never a 5xx.
+"""The server and the functions give the same answer to whatever comes, and never a 5xx.
 
 Nor does the server where Twilio's callbacks come in: there nothing that is not signed changes
 anything.
@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import gzip
 import io
 import json
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Iterator, Mapping, MutableMapping
 from datetime import UTC, datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 from urllib.parse import parse_qsl, urlencode
 
 import pytest
@@ -20,22 +21,27 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from twilio.request_validator import RequestValidator
 
+from ci360_twilio.clients.tenants import CachedTenants
 from ci360_twilio.core.entry import Entry, Status, key_of
+from ci360_twilio.core.event import MAX_BYTES
 from ci360_twilio.core.tenant import Tenant, TenantId, parse_tenant
 from ci360_twilio.edge.asgi import App
-from ci360_twilio.edge.aws import parse_invocation
-from ci360_twilio.edge.http import EVENTS, Request, Response, Routes
-from ci360_twilio.errors import TenantUnknown
+from ci360_twilio.edge.aws import Direct
+from ci360_twilio.edge.functions import Stack
+from ci360_twilio.edge.http import EVENTS, Request, Routes
+from ci360_twilio.errors import TenantUnavailable, TenantUnknown
 from ci360_twilio.flow.accept import Acceptance
 from ci360_twilio.flow.addresses import STATUS
 from ci360_twilio.flow.settle import Settlement
 from ci360_twilio.flow.webhook import Doorkeeper
 from ci360_twilio.logs import Log
+from ci360_twilio.settings import Settings
 from ci360_twilio.stores.memory import MemoryStore
 from ci360_twilio.twin.events import outbound_event
+from ci360_twilio.wiring import Parts
 
 NOW = datetime(2026, 3, 2, 9, 30, tzinfo=UTC)
-OPEN, GUARDED = TenantId("open"), TenantId("guarded")
+OPEN, GUARDED, AWAY = TenantId("open"), TenantId("guarded"), TenantId("away")
 
 Json = st.recursive(
     st.none()
@@ -52,7 +58,7 @@ Json = st.recursive(
 
 
 class Register:
-    """One tenant without credentials, and one with."""
+    """One tenant without credentials, one with, and one whose document cannot be read just now."""
 
     def __init__(self) -> None:
         document = {
@@ -68,6 +74,8 @@ class Register:
 
     def get(self, tenant_id: TenantId) -> Tenant:
         """Give a tenant, as the port says."""
+        if tenant_id == AWAY:
+            raise TenantUnavailable("The tenant's document cannot be read.")
         if tenant_id not in self._tenants:
             raise TenantUnknown("There is no such tenant.")
         return self._tenants[tenant_id]
@@ -77,37 +85,65 @@ class Register:
         return self.get(tenant_id)
 
 
-def make_routes() -> Routes:
-    """Make routes with a ledger of their own, at a time that stands still."""
-    store, log = MemoryStore(), Log(io.StringIO(), level="error")
-    return Routes(Acceptance(store, Register(), lambda: NOW, log), store, log, on_loopback=True)
+def make_parts() -> Parts:
+    """Make the parts of a process, with a ledger of their own, at a time that stands still."""
+    log, tenants = Log(io.StringIO(), level="error"), cast("CachedTenants", Register())
+    return Parts(Settings(), log, MemoryStore(), tenants, trips=False, clock=lambda: NOW)
 
 
 class Answer(NamedTuple):
-    """Status, body without what differs by nature, and the headers that the routes set."""
+    """Status, body without what differs by nature, and the headers but for the connection's."""
 
     status: int
     body: Any
     headers: dict[str, str]
+
+    @property
+    def said(self) -> str:
+        """The word that says why: an error's code, a reason, or a status."""
+        if error := self.body.get("error"):
+            return str(error["code"])
+        return str(self.body.get("reason") or self.body["status"])
 
 
 def _comparable(status: int, body: bytes, headers: dict[str, str]) -> Answer:
     read = json.loads(body)
     if "error" in read:
         del read["error"]["timestamp"], read["error"]["requestId"]
-    return Answer(status, read, {name.lower(): value for name, value in headers.items()})
+    named = {name.lower(): value for name, value in headers.items()}
+    for name in ("connection", "content-length"):
+        named.pop(name, None)
+    return Answer(status, read, named)
+
+
+class Ending:
+    """An invocation that ends too soon for anything to be sent."""
+
+    aws_request_id = "7d0c1a52-0000-4000-8000-000000000001"
+
+    def get_remaining_time_in_millis(self) -> int:
+        """Give what is left of it."""
+        return 0
 
 
 class Edges:
-    """The same routes twice: behind the ASGI application, and behind a REST API's invocations."""
+    """The same thing thrice: the ASGI application, and the two functions that take events.
+
+    Each has a ledger of its own.
+    """
 
     def __init__(self) -> None:
-        self._app = App(make_routes())
-        self._lambda = make_routes()
+        parts = make_parts()
+        routes = Routes(parts.acceptance, parts.store, parts.log, on_loopback=True)
+        self._app = App(routes)
+        self._stack = Stack(make_parts(), None)
+        self._direct = Direct(make_parts())
         self._runner = asyncio.Runner()
 
-    def server(self, body: bytes, key: str | None, cut: int) -> Answer:
-        """Post a body in two pieces, from this machine."""
+    def server(
+        self, body: bytes, headers: Mapping[str, str], cut: int, *, vouched: bool = True
+    ) -> Answer:
+        """Post a body in two pieces, from this machine; a loopback name vouches for the caller."""
         pieces = [body[:cut], body[cut:]]
         got: list[MutableMapping[str, Any]] = []
 
@@ -118,30 +154,22 @@ class Edges:
         async def send(message: MutableMapping[str, Any]) -> None:
             got.append(message)
 
-        headers = [(b"host", b"127.0.0.1:8360")]
-        if key is not None:
-            headers.append((b"x-api-key", key.encode()))
-        scope = {"type": "http", "method": "POST", "path": EVENTS, "headers": headers}
+        given = {"host": "127.0.0.1:8360" if vouched else "sms.example.com", **headers}
+        named = [(name.lower().encode(), value.encode()) for name, value in given.items()]
+        scope = {"type": "http", "method": "POST", "path": EVENTS, "headers": named}
         self._runner.run(asyncio.wait_for(self._app(scope, receive, send), 20))
-        named = {name.decode(): value.decode() for name, value in got[0]["headers"]}
-        del named["content-type"], named["content-length"]
-        return _comparable(got[0]["status"], got[1]["body"], named)
+        told = {name.decode(): value.decode() for name, value in got[0]["headers"]}
+        return _comparable(got[0]["status"], got[1]["body"], told)
 
-    def function(self, body: bytes, key: str | None, *, plain: bool) -> Answer:
-        """Hand a body to the function, as text where it is text and that is wanted."""
-        try:
-            text = body.decode() if plain else ""
-        except UnicodeDecodeError:
-            plain = False
-        invocation = {
-            "headers": {"Content-Type": "text/plain"} | ({"X-Api-Key": key} if key else {}),
-            "requestContext": {"identity": {"apiKeyId": "k"}},
-            "body": text if plain else base64.b64encode(body).decode(),
-            "isBase64Encoded": not plain,
-        }
-        request = parse_invocation(invocation, "r")
-        response = request if isinstance(request, Response) else self._lambda.handle(request)
-        return _comparable(response.status, response.body, dict(response.headers))
+    def function(self, invocation: Mapping[str, Any]) -> Answer:
+        """Hand an invocation to the function of the stack."""
+        answer = self._stack.receive(invocation, Ending())
+        return _comparable(answer["statusCode"], answer["body"].encode(), answer["headers"])
+
+    def direct(self, invocation: Mapping[str, Any]) -> Answer:
+        """Hand an invocation to the function that replaces SAS's sample."""
+        answer = self._direct.handle(invocation, Ending())
+        return _comparable(answer["statusCode"], answer["body"].encode(), answer["headers"])
 
     def close(self) -> None:
         """End the threads and the loop."""
@@ -155,11 +183,34 @@ class Edges:
 
         self._runner.run(self._app({"type": "lifespan"}, receive, send))
         self._runner.close()
+        self._stack.close()
+
+
+def invoked(
+    body: bytes, headers: Mapping[str, str], *, plain: bool, vouched: bool = True
+) -> dict[str, Any]:
+    """Make what a REST API hands over that has checked a key, or an HTTP API that has not.
+
+    The body is handed over as text where it is text and that is wanted.
+    """
+    try:
+        text = body.decode() if plain else ""
+    except UnicodeDecodeError:
+        plain = False
+    about = {
+        "headers": {name.title(): value for name, value in headers.items()},
+        "requestContext": {"identity": {"apiKeyId": "k"}},
+        "body": text if plain else base64.b64encode(body).decode(),
+        "isBase64Encoded": not plain,
+    }
+    if vouched:
+        return about | {"httpMethod": "POST", "path": EVENTS}
+    return about | {"version": "2.0", "rawPath": EVENTS, "requestContext": {"http": {}}}
 
 
 @pytest.fixture(scope="module")
 def edges() -> Iterator[Edges]:
-    """Both edges, through all examples: what one has seen, the other has seen too."""
+    """All edges, through all examples: what one has seen, the others have seen too."""
     made = Edges()
     yield made
     made.close()
@@ -170,9 +221,9 @@ keys = st.sampled_from([None, "key", "wrong"])
 
 def agree(edges: Edges, body: bytes, key: str | None, cut: int, *, plain: bool) -> Answer:
     """Give the answer of both edges, which must be one and no 5xx."""
-    server = edges.server(body, key, cut)
-    function = edges.function(body, key, plain=plain)
-    assert server == function
+    headers = {"content-type": "text/plain"} | ({"x-api-key": key} if key else {})
+    server = edges.server(body, headers, cut)
+    assert server == edges.function(invoked(body, headers, plain=plain))
     assert server.status < 500, server.body
     return server
 
@@ -336,6 +387,192 @@ def test_damaged_events_get_the_same_answer_everywhere(
         "double": body[:at] + body[at:] * 2,
     }[change]
     agree(edges, damaged, None, at, plain=plain)
+
+
+# Requests that are known to be odd
+
+
+class Odd(NamedTuple):
+    """A request, and what it gets."""
+
+    body: bytes
+    status: int
+    said: str
+    headers: Mapping[str, str]
+    elsewhere: tuple[int, str]
+    """What it gets where nothing in front vouches for who calls."""
+
+
+def odd(
+    body: bytes | Mapping[str, Any],
+    status: int,
+    said: str,
+    elsewhere: tuple[int, str] | None = None,
+    **headers: str,
+) -> Odd:
+    """Note a request, with the right key unless told otherwise, and what it gets."""
+    raw = body if isinstance(body, bytes) else dumped(body)
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    usual = {"content-type": "text/plain;charset=UTF-8", "x-api-key": "key"}
+    return Odd(raw, status, said, usual | named, elsewhere or (status, said))
+
+
+def noted(guid: str, tenant: str = GUARDED, creative: str = "Hello", age: int = 1) -> Any:
+    """Make an event."""
+    return outbound_event(
+        guid=guid,
+        tenant_id=tenant,
+        creative=f"TO:+12015550142;\n{creative}",
+        generated_at=NOW - timedelta(seconds=age),
+    )
+
+
+def spliced(guid: str, member: bytes) -> bytes:
+    """Make an event's body with a member more, as it stands, in front."""
+    return b"{" + member + b"," + dumped(noted(guid))[1:]
+
+
+def padded(guid: str, size: int) -> bytes:
+    """Make an event's body of just that many bytes."""
+    return dumped(noted(guid)).ljust(size)
+
+
+def dated(guid: str, timestamp: bytes) -> bytes:
+    """Make an event's body with another timestamp, as it stands."""
+    event = noted(guid) | {"date": {"generatedTimestamp": "@"}}
+    return dumped(event).replace(b'"@"', timestamp)
+
+
+def grouped(guid: str, *members: bytes) -> bytes:
+    """Make an event's body that says several times whether the customer is in the control group."""
+    return dumped(noted(guid)).replace(b'"isControlGroup": false', b",".join(members))
+
+
+NOT_JSON, TEST, IN = (400, "not_json"), (200, "test"), (202, "accepted")
+OUT, LOCKED = (403, "forbidden"), (401, "no_credential")
+IGNORED, USELESS, INVALID = (200, "event_type"), (422, "unprocessable"), (422, "invalid_event")
+FORGED = "Basic !!!"
+ODD = {
+    "a mebibyte": odd(padded("mebibyte", MAX_BYTES), *IN),
+    "a byte too many": odd(padded("many", MAX_BYTES + 1), 413, "too_large"),
+    "spaces without end": odd(b" " * (MAX_BYTES + 1), 413, "too_large"),
+    "json's type": odd(noted("t1"), *IN, content_type="application/json"),
+    "a form's type": odd(noted("t2"), *IN, content_type="application/x-www-form-urlencoded"),
+    "a type of several parts": odd(noted("t3"), *IN, content_type="multipart/form-data"),
+    "another charset": odd(noted("t4"), *IN, content_type="text/plain; charset=utf-16"),
+    "a picture's type": odd(noted("t5"), *IN, content_type="image/png"),
+    "no type": odd(noted("t6"), *IN, content_type=""),
+    "no body": odd(b"", *TEST, x_api_key=""),
+    "an empty object": odd(b"{}", *TEST, x_api_key="wrong"),
+    "an empty object in lines": odd(b"\r\n {\t}\n", *TEST),
+    "a mark before it": odd(b"\xef\xbb\xbf{}", *NOT_JSON),
+    "a list": odd(b"[{}]", *NOT_JSON),
+    "nothing": odd(b"null", *NOT_JSON),
+    "two objects": odd(dumped(noted("a")) * 2, *NOT_JSON),
+    "half an object": odd(dumped(noted("a"))[:-9], *NOT_JSON),
+    "a comma too many": odd(b'{"guid":"a",}', *NOT_JSON),
+    "not a number": odd(spliced("a", b'"other":NaN'), *NOT_JSON),
+    "a form": odd(b"To=%2B12015550142&Body=Hello", *NOT_JSON),
+    "markup": odd(b"<?xml version='1.0'?><event/>", *NOT_JSON),
+    "a nought at its end": odd(dumped(noted("a")) + b"\x00", *NOT_JSON),
+    "compressed": odd(gzip.compress(dumped(noted("a"))), *NOT_JSON, content_encoding="gzip"),
+    "two bytes a letter": odd(dumped(noted("a")).decode().encode("utf-16"), *NOT_JSON),
+    "latin letters": odd(spliced("a", '"other":"é"'.encode("latin-1")), *NOT_JSON),
+    "half a letter": odd(spliced("a", b'"other":"\xc3"'), *NOT_JSON),
+    "an overlong letter": odd(spliced("a", b'"other":"\xc0\xaf"'), *NOT_JSON),
+    "half a pair": odd(spliced("a", b'"other":"\\ud83d"'), *NOT_JSON),
+    "half a pair in utf-8": odd(spliced("a", b'"other":"\xed\xa0\xbd"'), *NOT_JSON),
+    "objects without end": odd(b'{"a":' * 100_000 + b"1" + b"}" * 100_000, *NOT_JSON),
+    "lists without end": odd(spliced("a", b'"other":' + b"[" * 100_000), *NOT_JSON),
+    "lists that end": odd(spliced("a", b'"other":' + b"[" * 100_000 + b"]" * 100_000), *NOT_JSON),
+    "some depth": odd(spliced("depth", b'"other":' + b"[" * 50 + b"]" * 50), *IN),
+    "two guids": odd(spliced("g1", b'"guid":"g0"'), *IN),
+    "two tenants": odd(spliced("g2", b'"externalTenantId":"nobody"'), *IN),
+    "two types": odd(spliced("g3", b'"eventType":"customEvent"'), *IN),
+    "two types and a huge number": odd(
+        spliced("g4", b'"eventType":"customEvent","other":1e999'), *IN
+    ),
+    "in the control group, and not": odd(
+        grouped("g5", b'"isControlGroup":true', b'"isControlGroup":false'), *IN
+    ),
+    "not in the control group, but in it": odd(
+        grouped("g6", b'"isControlGroup":false', b'"isControlGroup":true'), 200, "control_group"
+    ),
+    "no tenant": odd(noted("a") | {"externalTenantId": None}, 400, "bad_tenant_id"),
+    "a tenant that climbs": odd(noted("a", "../guarded"), 400, "bad_tenant_id"),
+    "a long tenant": odd(noted("a", "g" * 65), 400, "bad_tenant_id"),
+    "a tenant that is a number": odd(noted("a") | {"externalTenantId": 7}, 400, "bad_tenant_id"),
+    "a tenant in other letters": odd(noted("a", "gu\u0430rded"), 400, "bad_tenant_id"),
+    "an unknown tenant": odd(noted("a", "nobody"), *OUT),
+    "an unknown tenant, no key": odd(noted("a", "nobody"), *OUT, LOCKED, x_api_key=""),
+    "a tenant that is away": odd(noted("a", AWAY), 503, "tenant_unavailable"),
+    "an open tenant": odd(noted("o1", OPEN), *IN, LOCKED, x_api_key=""),
+    "an open tenant, some key": odd(noted("o2", OPEN), *IN, OUT),
+    "no key": odd(noted("a"), *LOCKED, x_api_key=""),
+    "a wrong key": odd(noted("a"), *OUT, x_api_key="wrong"),
+    "a key and more": odd(noted("a"), *OUT, x_api_key="key,key"),
+    "a key of other letters": odd(noted("a"), *OUT, x_api_key="k\u00e9y"),
+    "a forged name": odd(noted("a"), *OUT, x_api_key="", authorization=FORGED),
+    "a token of nobody": odd(noted("a"), *OUT, x_api_key="", authorization="Bearer x.y.z"),
+    "no token": odd(noted("a"), *LOCKED, x_api_key="", authorization="Bearer "),
+    "another scheme": odd(noted("a"), *OUT, x_api_key="", authorization="Digest x"),
+    "the key beside a forged name": odd(noted("k1"), *IN, authorization=FORGED),
+    **{
+        f"an event of type {kind!a}": odd(noted("a") | {"eventType": kind}, *IGNORED)
+        for kind in ("customEvent", "external", "OutboundSystem", "outboundSystem ", "\x00")
+    },
+    "such an event without a guid": odd({"externalTenantId": GUARDED, "eventType": "x"}, *IGNORED),
+    "such an event, no key": odd(noted("a") | {"eventType": "x"}, *LOCKED, x_api_key=""),
+    "no type of event": odd(noted("e1") | {"eventType": None}, *INVALID),
+    "an empty type of event": odd(noted("e2") | {"eventType": ""}, *INVALID),
+    "a type that is a number": odd(noted("e3") | {"eventType": 7}, *INVALID),
+    "no guid": odd(noted(""), *USELESS),
+    "a long guid": odd(noted("g" * 257), *USELESS),
+    "a guid that is a list": odd(noted("a") | {"guid": ["a"]}, *USELESS),
+    "a guid of anything": odd(noted("\u202e\x00\n/../\U0001f600"), *IN),
+    "a huge time": odd(dated("n1", b"9" * 30), *INVALID),
+    "a time of 5,000 digits": odd(dated("n2", b"9" * 5_000), *INVALID),
+    "an endless time": odd(dated("n3", b"1e999"), *INVALID),
+    "a time in digits": odd(dated("n4", b'"1772443799000"'), *IN),
+    "a time long before": odd(dated("n5", b"-1e30"), 200, "expired"),
+    "a number of a megabyte": odd(spliced("n6", b'"other":' + b"9" * 1_000_000), *IN),
+    "a part of a megabyte": odd(spliced("n7", b'"other":0.' + b"1" * 1_000_000), *IN),
+    "an endless number nobody reads": odd(spliced("n8", b'"other":-1e999'), *IN),
+    "a control group that is a word": odd(
+        noted("v1") | {"impression": {"isControlGroup": "yes"}}, *INVALID
+    ),
+    "an old event": odd(noted("v2", age=90_000), 200, "expired"),
+    "an event of tomorrow": odd(noted("v3", age=-90_000), *INVALID),
+    "a tag that is left": odd(noted("v4", creative="Hello {{name}}"), 422, "merge_tag"),
+    "a page": odd(noted("v5", creative="<html>Hello</html>"), 422, "html_creative"),
+    "a control character": odd(noted("v6", creative="Hello\x07"), 422, "control_character"),
+}
+
+
+@pytest.fixture(scope="module")
+def quiet() -> Iterator[Edges]:
+    """All edges, with nothing in their past but requests of this list."""
+    made = Edges()
+    yield made
+    made.close()
+
+
+@pytest.mark.parametrize("asked", ODD.values(), ids=ODD)
+def test_an_odd_request_gets_the_same_answer_everywhere(quiet: Edges, asked: Odd) -> None:
+    """As text and in base64, in front of whom somebody vouches and not, and when it comes again.
+
+    The function that sends at once has another answer only where the others have 202.
+    """
+    for vouched in (True, False):
+        wanted = (asked.status, asked.said) if vouched else asked.elsewhere
+        for plain in (True, False):
+            server = quiet.server(asked.body, asked.headers, len(asked.body) // 2, vouched=vouched)
+            assert (server.status, server.said) == wanted
+            assert server.headers["content-type"] == "application/json"
+            invocation = invoked(asked.body, asked.headers, plain=plain, vouched=vouched)
+            assert quiet.function(invocation) == server
+            if server.status != 202:
+                assert quiet.direct(invocation) == server
 
 
 # Where Twilio's callbacks come in

@@ -98,7 +98,8 @@ class Stacks:
                     return None
                 raise
         status = found["StackStatus"]
-        if not found.get("Description", OURS).startswith(OURS):
+        unnamed = OURS if status == "REVIEW_IN_PROGRESS" else ""
+        if not found.get("Description", unnamed).startswith(OURS):
             words = f"The name {self.name} is taken by another stack; name yours with --stack."
             raise AwsFailed(words)
         parameters, outputs = found.get("Parameters", ()), found.get("Outputs", ())
@@ -117,6 +118,7 @@ class Stacks:
                 one["LogicalResourceId"]: one.get("PhysicalResourceId", "")
                 for page in pages
                 for one in page["StackResourceSummaries"]
+                if one["ResourceStatus"] != "DELETE_COMPLETE"
             }
 
     def plan(
@@ -138,7 +140,13 @@ class Stacks:
         if state is not None:
             refuse(self.name, state.status)
         is_new = state is None or not state.is_there
-        kept = [] if is_new or state is None else [n for n in state.parameters if n not in given]
+        with explained("read the template"):
+            summary = self._cloud.get_template_summary(TemplateBody=template)
+        known = {one["ParameterKey"] for one in summary["Parameters"]}
+        if unknown := sorted(set(given) - known):
+            raise AwsFailed(f"The template has no parameter {', '.join(unknown)}.")
+        earlier = state.parameters if state is not None and not is_new else {}
+        kept = [name for name in earlier if name in known and name not in given]
         name = f"deploy-{time.time_ns() // 1_000_000}"
         request: dict[str, Any] = {
             "StackName": self.name,
@@ -273,8 +281,12 @@ class Stacks:
         with explained("delete the gateway's keys"):
             door = make_client("apigateway", self._region)
             pages = door.get_paginator("get_usage_plan_keys").paginate(usagePlanId=plan)
-            for key in [one["id"] for page in pages for one in page["items"]]:
-                drop_key(door, plan, key)
+            try:
+                for key in [one["id"] for page in pages for one in page["items"]]:
+                    drop_key(door, plan, key)
+            except Exception as exc:  # where the plan is gone nothing is left to be done
+                if code_of(exc) != "NotFoundException":
+                    raise
 
     def upload(self, path: Path, bucket: str, key: str, account: str, *, make: bool) -> None:
         """Put the functions' zip into a bucket of the account's own.

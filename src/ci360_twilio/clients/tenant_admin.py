@@ -7,7 +7,7 @@ it is. What is changed here is changed so that a failure in between leaves all a
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
 
@@ -68,6 +68,20 @@ class TenantAdmin:
             raise NotKnown(f"The secret {self._prefix}{tenant_id} is there, and holds no document.")
         return document
 
+    def had_back(self, tenant_id: TenantId) -> bool:
+        """Have a secret back that was removed; tells whether there was one."""
+        name = f"{self._prefix}{tenant_id}"
+        with explained("have the removed secret back"):
+            try:
+                if "DeletedDate" not in self._vault.describe_secret(SecretId=name):
+                    return False
+            except Exception as exc:
+                if code_of(exc) == "ResourceNotFoundException":
+                    return False
+                raise
+            self._vault.restore_secret(SecretId=name)
+        return True
+
     def keys(self, tenant_id: TenantId) -> dict[str, str]:
         """Give the values of the tenant's keys that the gateway lets in, by the keys' ids."""
         with explained("list the gateway's keys"):
@@ -80,10 +94,11 @@ class TenantAdmin:
     def put(self, tenant_id: TenantId, document: Mapping[str, Any]) -> None:
         """Write a tenant's document, and have the gateway let in just the keys that it names.
 
-        Keys come first and go last. Where something fails, keys that are new are taken back.
+        Keys come first and go last. Where something fails, keys that are new are taken back; where only
+        old keys could not be removed, the document is written, and putting it again removes them.
 
         Raises:
-            AwsFailed: it was not done; all is as it was.
+            AwsFailed: it was not done, or not all of it.
         """
         wanted: Sequence[str] = document.get("api_keys", ())
         known = self.keys(tenant_id)
@@ -108,9 +123,16 @@ class TenantAdmin:
 
     def _make_key(self, tenant_id: TenantId, value: str) -> str:
         tags = {STACK_TAG: self._stack, TENANT_TAG: tenant_id}
-        made = self._door.create_api_key(
-            name=self._name(tenant_id), value=value, enabled=True, tags=tags
-        )
+        try:
+            made = self._door.create_api_key(
+                name=self._name(tenant_id), value=value, enabled=True, tags=tags
+            )
+        except Exception as exc:
+            # Of an attempt that broke off a key may have been left that is in no plan.
+            left = self._orphan(tenant_id, value)
+            if code_of(exc) != "ConflictException" or left is None:
+                raise
+            made = left
         try:
             self._door.create_usage_plan_key(
                 usagePlanId=self._plan, keyId=made["id"], keyType="API_KEY"
@@ -120,26 +142,25 @@ class TenantAdmin:
             raise
         return str(made["id"])
 
+    def _orphan(self, tenant_id: TenantId, value: str) -> Any:
+        """Find a key of the tenant's that is there already."""
+        pages = self._door.get_paginator("get_api_keys").paginate(
+            nameQuery=self._name(tenant_id), includeValues=True
+        )
+        return next((one for page in pages for one in page["items"] if one["value"] == value), None)
+
     def _write(self, tenant_id: TenantId, text: str) -> None:
         name = f"{self._prefix}{tenant_id}"
         tags = [{"Key": TENANT_TAG, "Value": tenant_id}, {"Key": STACK_TAG, "Value": self._stack}]
         description = f"Tenant {tenant_id} of ci360-twilio"
-        tries: tuple[Callable[[], Any], ...] = (
-            lambda: self._vault.put_secret_value(SecretId=name, SecretString=text),
-            lambda: self._vault.create_secret(
-                Name=name, SecretString=text, Description=description, Tags=tags
-            ),
-        )
         try:
-            tries[0]()
+            self._vault.put_secret_value(SecretId=name, SecretString=text)
         except Exception as exc:
-            if code_of(exc) == "InvalidRequestException":  # it was removed, and can be had back
-                self._vault.restore_secret(SecretId=name)
-                tries[0]()
-            elif code_of(exc) == "ResourceNotFoundException":
-                tries[1]()
-            else:
+            if code_of(exc) != "ResourceNotFoundException":
                 raise
+            self._vault.create_secret(
+                Name=name, SecretString=text, Description=description, Tags=tags
+            )
 
     def remove(self, tenant_id: TenantId) -> None:
         """Shut the gateway to a tenant, and remove its secret, which can be had back for a while.
@@ -188,8 +209,12 @@ class TenantAdmin:
 
 def drop_key(door: Any, plan: str, key: str) -> None:
     """Take a key out of a usage plan, and delete it; ``door`` is a client of API Gateway's."""
-    door.delete_usage_plan_key(usagePlanId=plan, keyId=key)
     door.delete_api_key(apiKey=key)
+    try:
+        door.delete_usage_plan_key(usagePlanId=plan, keyId=key)
+    except Exception as exc:  # it has gone with the key
+        if code_of(exc) != "NotFoundException":
+            raise
 
 
 def _changed_at(secret: Mapping[str, Any] | None) -> Any:

@@ -102,7 +102,8 @@ class Secrets:
             secret = client.get_secret_value(SecretId=name).get("SecretString")
         except ClientError as exc:
             code = exc.response.get("Error", {}).get("Code", "")
-            missing = code == "ResourceNotFoundException"
+            # the latter is what a secret is said to be that was removed and can still be had back
+            missing = code in ("ResourceNotFoundException", "InvalidRequestException")
             # a role made for the own region alone may not look elsewhere, and need not
             if missing or (code == "AccessDeniedException" and region != self._region):
                 raise TenantUnknown("There is no such secret.") from None

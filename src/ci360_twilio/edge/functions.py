@@ -166,7 +166,7 @@ class Stack:
         One that names nothing is set aside with its reason, and keeps no other; where it cannot be,
         it comes again until the queue itself sets it aside.
         """
-        until = self._seconds() + seconds_left(context) - MARGIN_SECONDS
+        until = self._end(context)
         named: dict[str, Key] = {}
         again: list[str] = []
         for number, record in enumerate(_records(event)):
@@ -203,7 +203,7 @@ class Stack:
 
     def sweep(self, _event: object, context: object) -> dict[str, Any]:
         """Do the rounds, send what is due, and measure."""
-        until = self._until(context)
+        until, end = self._until(context), self._end(context)
         parts, rounds_until = self._parts, min(self._seconds() + ROUNDS_SECONDS, until)
 
         def is_over() -> bool:
@@ -212,8 +212,8 @@ class Stack:
         rounds: tuple[Callable[[], object], ...] = (
             lambda: look_after_messages(parts, is_over, self._pool.map),
             lambda: attend_to_customers(parts, is_over, self._pool.map),
-            self._purge,
-            lambda: self._send_due(until),
+            lambda: self._purge(is_over),
+            lambda: self._send_due(until, end),
         )
         for work in rounds:
             try:
@@ -234,16 +234,24 @@ class Stack:
 
     def _until(self, context: object, last: float = 0.0) -> float:
         """Tell until when something may be taken up that lasts so many seconds."""
-        left = seconds_left(context) - MARGIN_SECONDS - last
-        return self._seconds() + min(left, PLAN_SECONDS)
+        return min(self._end(context) - last, self._seconds() + PLAN_SECONDS)
 
-    def _send_due(self, until: float) -> None:
-        """Send what is due and what has its turn, as long as anything waits and time is left."""
-        while until - self._seconds() > SHORTEST_ATTEMPT:
+    def _end(self, context: object) -> float:
+        """Tell when all must be written."""
+        return self._seconds() + seconds_left(context) - MARGIN_SECONDS
+
+    def _send_due(self, until: float, end: float) -> None:
+        """Send what is due and what has its turn, as long as anything waits and time is left.
+
+        Args:
+            until: until when something may be taken up.
+            end: until when what was taken up must be written.
+        """
+        while self._seconds() < until:
             entries = self._parts.sending.claim(AT_ONCE)
             if entries:
-                self._send_claimed(entries, until)
-            elif self._parts.store.waiting(self._parts.clock()):
+                self._send_claimed(entries, end)
+            elif self._parts.store.is_queued():
                 self._sleep(LOOK_SECONDS)
             else:
                 return
@@ -260,18 +268,17 @@ class Stack:
             # dead, and a request lost on it would be an unknown outcome.
             self._parts.client.close()
 
-    def _send_claimed(self, entries: Sequence[Entry], until: float) -> None:
+    def _send_claimed(self, entries: Sequence[Entry], end: float) -> None:
         """Make one attempt for each, all at one time, and write what came of them."""
         sending = self._parts.sending
         for start in range(0, len(entries), AT_ONCE):
             some = entries[start : start + AT_ONCE]
-            left = until - self._seconds()
-            if left < SHORTEST_ATTEMPT:
+            if end - self._seconds() < SHORTEST_ATTEMPT:
                 sending.release(entries[start:])
                 self._say(entries[start:])
                 return
-            timeout = min(ATTEMPT_SECONDS, left)
             begun = self._begin(some)
+            timeout = min(ATTEMPT_SECONDS, max(end - self._seconds(), SHORTEST_ATTEMPT))
 
             def attempt(one: Begun, timeout: float = timeout) -> tuple[Key, Fact]:
                 return one.entry.key, sending.attempt(one, timeout=timeout)
@@ -311,9 +318,15 @@ class Stack:
         if unsaid:
             self._log.warning("nudge.lost", entries=unsaid)
 
-    def _purge(self) -> None:
-        if purged := self._parts.store.purge(now=self._parts.clock(), limit=PURGE_BATCH):
-            self._log.info(LEDGER_PURGED, entries=purged)
+    def _purge(self, is_over: Callable[[], bool]) -> None:
+        """Delete what is past its retention, as far as there is time for that; some each time."""
+        purged = PURGE_BATCH
+        while purged == PURGE_BATCH:
+            purged = self._parts.store.purge(now=self._parts.clock(), limit=PURGE_BATCH)
+            if purged:
+                self._log.info(LEDGER_PURGED, entries=purged)
+            if is_over():
+                return
 
 
 def parse_webhook(event: object, request_id: str) -> Request | Response:

@@ -127,7 +127,18 @@ class Finding:
         """
         self._write_down(())
         entries = self.take(limit)
-        self._write_down(list(each(self.ask, entries)))
+        unread: list[LedgerUnavailable] = []
+
+        def ask(entry: Entry) -> Found | None:
+            try:
+                return self.ask(entry)
+            except LedgerUnavailable as exc:  # what the others learned is written all the same
+                unread.append(exc)
+                return None
+
+        self._write_down(list(each(ask, entries)))
+        if unread:
+            raise unread[0]
         return len(entries)
 
     def _write_down(self, answers: Sequence[Found | None]) -> None:

@@ -52,6 +52,10 @@ class Controls(Protocol):
         """Count what waits, by place."""
         ...
 
+    def is_queued(self) -> bool:
+        """Tell whether anything waits in a sender's queue; cheaper than to count it."""
+        ...
+
     def write_note(self, note: Note) -> None:
         """Add a line to the audit."""
         ...

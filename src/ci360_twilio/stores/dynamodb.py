@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from functools import partial
@@ -39,7 +39,7 @@ from ci360_twilio.ports import (
 )
 from ci360_twilio.stores import attesting, claiming, recording, steering
 from ci360_twilio.stores.columns import ms
-from ci360_twilio.stores.dynamodb_customers import ATTEMPTS, DynamoCustomers
+from ci360_twilio.stores.dynamodb_customers import ATTEMPTS, DynamoCustomers, give_way
 from ci360_twilio.stores.dynamodb_items import (
     INBOUND_DUE,
     NOTES,
@@ -57,6 +57,7 @@ from ci360_twilio.stores.dynamodb_table import THREADS, Row, Table
 from ci360_twilio.stores.memory import matches
 
 _WAITING = (Work.SEND, Work.BULK, Work.PACED, Work.PARKED)
+_UNFINISHED = (*_WAITING, Work.FIND, Work.DECIDE)
 
 
 class DynamoStore(DynamoCustomers):
@@ -115,20 +116,36 @@ class DynamoStore(DynamoCustomers):
     ) -> Claimed:
         """Take entries that may be sent now."""
         named = None if keys is None else list(keys)
-
-        def work(rows: Rows) -> Claimed:
-            rows.load([STATE, PAUSES, *(f"E#{key}" for key in named or ())])
-            if self._state(rows).schema > SCHEMA:
-                return Claimed([], [], [])
-            return claiming.claim(
-                rows, now=now, lease=lease, limit=limit, keys=named, rate_of=rate_of
+        taken = Claimed([], [], [])
+        for attempt in range(ATTEMPTS):
+            room = limit - len(taken.entries)
+            claimed, lost = self._tried(partial(self._claimed, now, lease, room, named, rate_of))
+            taken = Claimed(
+                [*taken.entries, *(one for one in claimed.entries if f"E#{one.key}" not in lost)],
+                [*taken.swept, *(one for one in claimed.swept if f"E#{one.key}" not in lost)],
+                [*taken.probes, *(one for one in claimed.probes if f"E#{one.probe}" not in lost)],
+                taken.placed + claimed.placed,
             )
+            # What was named and changed meanwhile need not be another's: a repeated event is noted, too.
+            named = [key for key in named or () if f"E#{key}" in lost]
+            if not named:
+                break
+            give_way(attempt)
+        return taken
 
-        claimed, lost = self._tried(work)
-        return claimed._replace(
-            entries=[one for one in claimed.entries if f"E#{one.key}" not in lost],
-            swept=[one for one in claimed.swept if f"E#{one.key}" not in lost],
-        )
+    def _claimed(
+        self,
+        now: datetime,
+        lease: Lease,
+        limit: int,
+        keys: Sequence[Key] | None,
+        rate_of: RateOf,
+        rows: Rows,
+    ) -> Claimed:
+        rows.load([STATE, PAUSES, *(f"E#{key}" for key in keys or ())])
+        if self._state(rows).schema > SCHEMA:
+            return Claimed([], [], [])
+        return claiming.claim(rows, now=now, lease=lease, limit=limit, keys=keys, rate_of=rate_of)
 
     def record_many(
         self,
@@ -229,7 +246,11 @@ class DynamoStore(DynamoCustomers):
         return taken
 
     def find(self, query: Query) -> list[Entry]:
-        """List entries, newest first; reads everything where neither key nor SID is told."""
+        """List entries, newest first.
+
+        Reads everything where neither key nor SID is told, nor statuses that are not final: those are
+        found by an index, which may lag behind by a moment.
+        """
         pks: list[str] | None = None
         if query.sid is not None:
             rows = self._rows()
@@ -237,6 +258,8 @@ class DynamoStore(DynamoCustomers):
             pks = [f"E#{key}"] if key else []
         elif query.guid is not None and query.tenant_id is not None:
             pks = [f"E#{query.tenant_id}/{query.guid}"]
+        elif query.statuses and query.statuses <= UNFINISHED:
+            pks = [pk for pk, status in self._unfinished() if status in query.statuses]
         if pks is not None:
             found = [row for row in self._table.read(pks).values() if row is not None]
         else:
@@ -245,6 +268,13 @@ class DynamoStore(DynamoCustomers):
         kept = [pair for pair in entries if matches(pair[1], query)]
         kept.sort(key=lambda pair: (pair[1].created_at, pair[0]), reverse=True)
         return [entry for _, entry in kept[: query.limit]]
+
+    def _unfinished(self) -> Iterator[tuple[str, Status]]:
+        """Go through the keys of what is not final, with the status that its index shows."""
+        for work in _UNFINISHED:
+            for part in self._table.parts(work):
+                for found in self._table.listed("due", part):
+                    yield found.pk, Status(found.at[20:-20])
 
     def purge(self, *, now: datetime, limit: int) -> int:
         """Replace entries by tombstones, and forget what was counted and noted long ago."""
@@ -299,7 +329,7 @@ class DynamoStore(DynamoCustomers):
         statuses: Counter[Status] = Counter()
         due = waiting = 0
         oldest: int | None = None
-        for work in (*_WAITING, Work.FIND, Work.DECIDE):
+        for work in _UNFINISHED:
             for part in self._table.parts(work):
                 for found in self._table.listed("due", part):
                     at, status = int(found.at[:20]), Status(found.at[20:-20])
@@ -408,6 +438,14 @@ class DynamoStore(DynamoCustomers):
                 over = sum(entry.deadline <= now for entry in waits)
                 found.append(Waiting(place, len(waits), over))
         return sorted(found)
+
+    def is_queued(self) -> bool:
+        """Tell whether anything waits in a sender's queue."""
+        return any(
+            self._table.count("place", part, most=1)
+            for place in self._rows().places(Work.PACED)
+            for part in self._table.parts(place_list(Work.PACED, place))
+        )
 
     def write_note(self, note: Note) -> None:
         """Add a line to the audit."""

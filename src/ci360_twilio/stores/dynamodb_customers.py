@@ -91,7 +91,7 @@ class DynamoCustomers:
             try:
                 lost = rows.commit(loose=loose)
             except Conflict:
-                _give_way(attempt)
+                give_way(attempt)
             else:
                 self._is_open |= STATE not in lost
                 return result, lost
@@ -148,7 +148,7 @@ class DynamoCustomers:
             result, lost = self._tried(work)
             if not lost:
                 return result
-            _give_way(attempt)
+            give_way(attempt)
         raise LedgerUnavailable(CROWDED)
 
     def _each(
@@ -545,7 +545,7 @@ def _stray_pk(stray: Stray) -> str:
     return f"S#{stray.tenant_id}/{stray.sid}"
 
 
-def _give_way(attempt: int) -> None:
+def give_way(attempt: int) -> None:
     """Wait a moment for others, longer each time."""
     time.sleep(random.uniform(0, 0.002 * 2 ** min(attempt, 7)))
 

@@ -60,8 +60,8 @@ from ci360_twilio.stores.tombstone import tombstone
 
 _COMING = 60_000
 """Milliseconds for which a message counts that was announced and is not written yet."""
-_MOST_NOTED = 2_000
-"""Messages that a recipient's row takes note of: a row holds 400 KB, a limit is far smaller."""
+_MOST_NOTED = 1_000
+"""Messages that a recipient's row takes note of: a row holds 400 KB, and a key has up to 321 characters."""
 FRESH = 3_600_000
 """Milliseconds for which a name need not be written again."""
 _numbers = count()
@@ -96,8 +96,6 @@ class Rows:
         """What was read, decoded."""
         self._dirty: dict[str, None] = {}
         self._sequences: dict[str, int] = {}
-        self._recipients: dict[str, str | None] = {}
-        """Recipients whose messages are counted here."""
         self._lists: dict[tuple[str, str, str], tuple[list[str], Iterator[str]]] = {}
 
     # Documents

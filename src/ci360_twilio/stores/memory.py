@@ -201,6 +201,11 @@ class MemoryStore(MemoryCustomers):
         with self._lock:
             return steering.take_probe(self._rows, name, now=now, until=until)
 
+    def is_queued(self) -> bool:
+        """Tell whether anything waits in a sender's queue."""
+        with self._lock:
+            return bool(self._rows.places(Work.PACED))
+
     def waiting(self, now: datetime) -> list[Waiting]:
         """Count what waits, by place."""
         with self._lock:

@@ -212,6 +212,10 @@ class SqliteStore(SqliteCustomers):
         with self._file.writing() as db:
             return steering.take_probe(self._rows(db), name, now=now, until=until)
 
+    def is_queued(self) -> bool:
+        """Tell whether anything waits in a sender's queue."""
+        return self._file.read(lambda db: bool(self._rows(db).places(Work.PACED)))
+
     def waiting(self, now: datetime) -> list[Waiting]:
         """Count what waits, by place."""
         return self._file.read(lambda db: sqlite_reads.waiting(db, now))

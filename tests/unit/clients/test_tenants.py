@@ -510,6 +510,17 @@ def test_a_role_that_may_not_look_elsewhere_need_not(
     assert asked == ["eu-west-1", "us-east-1"]
 
 
+def test_a_secret_that_was_removed_is_none(keep: Keep) -> None:
+    """Though it can be had back for a while: the tenant is not served any more."""
+    import boto3
+
+    keep("p-demo")
+    assert Secrets("p-").read(TenantId("demo"))
+    boto3.client("secretsmanager", region_name="eu-west-1").delete_secret(SecretId="p-demo")
+    with pytest.raises(TenantUnknown):
+        Secrets("p-").read(TenantId("demo"))
+
+
 def test_access_denied_in_the_own_region_is_an_outage(
     aws: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -33,9 +33,18 @@ KEY = b"k" * 32
 
 
 class Watched(Table):
-    """A table that has something happen after a row is written."""
+    """A table that has something happen after a row is written, or read."""
 
     then: Callable[[str], None] | None = None
+    meanwhile: Callable[[], object] | None = None
+
+    def read(self, pks: Collection[str]) -> dict[str, Row | None]:
+        """Read rows."""
+        found = super().read(pks)
+        if self.meanwhile is not None:
+            what, self.meanwhile = self.meanwhile, None
+            what()
+        return found
 
     def write(self, row: Row, *, before: int | None) -> bool:
         """Write a row."""
@@ -115,6 +124,21 @@ def once(table: Watched, pk: str, what: Callable[[], object]) -> None:
             what()
 
     table.then = then
+
+
+def test_a_claim_that_the_note_of_a_repeat_gets_in_the_way_of_is_made_again(
+    client: Any, table: Watched, store: DynamoStore
+) -> None:
+    """The row has changed since it was read, and yet nobody else is at it."""
+    other = DynamoStore(Table(client, "ledger", shards=2, clock=NOW.timestamp), hash_key=KEY)
+    [(made, _)] = store.insert_many([entry("g1")])
+    table.meanwhile = lambda: other.insert_many([entry("g1")])
+    taken = store.claim(now=NOW, lease=LEASE, limit=1, keys=[made.key]).entries
+    assert [(one.key, one.lease) for one in taken] == [(made.key, LEASE)]
+    table.meanwhile = lambda: other.insert_many([entry("g1")])
+    late = Lease(token="late", until=LEASE.until)
+    assert store.claim(now=NOW, lease=late, limit=1, keys=[made.key]).entries == []
+    other.close()
 
 
 def test_a_start_that_a_pause_overtakes_is_taken_back(table: Watched, store: DynamoStore) -> None:

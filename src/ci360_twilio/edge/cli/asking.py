@@ -71,7 +71,7 @@ def confirmed(question: str, *, yes: bool) -> bool:
     if yes:
         return True
     if not sys.stdin.isatty():
-        raise SettingsError("This changes the ledger, and nobody can be asked; add --yes.")
+        raise SettingsError("This changes something, and nobody can be asked; add --yes.")
     try:
         return input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
     except EOFError:

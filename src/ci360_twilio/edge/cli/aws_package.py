@@ -10,6 +10,7 @@ import argparse
 import gzip
 import hashlib
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -40,6 +41,7 @@ NOT_NEEDED = (
     "phonenumbers/tzdata",
     "pycparser",
 )
+_COMPILED = re.compile(r"\.cpython-(?P<major>3)(?P<minor>\d+)-(?P<machine>x86_64|aarch64)-")
 _LONG_AGO = (1980, 1, 1, 0, 0, 0)
 """The date of every file, as a zip's dates begin there."""
 _PACKAGE = Path(ci360_twilio.__file__).parent
@@ -78,17 +80,12 @@ def add_package(command: argparse.ArgumentParser) -> Callable[[argparse.Namespac
         action="append",
         help="arm64, x86_64 or both (unless told)",
     )
-    add_python(command)
-    command.add_argument("--to", type=Path, default=Path("build"), metavar="FOLDER")
-    command.add_argument("--dry-run", action="store_true", help="only say what would be built")
-    return _package
-
-
-def add_python(command: argparse.ArgumentParser) -> None:
-    """Declare for which Python is built."""
     command.add_argument(
         "--python", default=PYTHON, metavar="VERSION", help=f"the functions' Python ({PYTHON})"
     )
+    command.add_argument("--to", type=Path, default=Path("build"), metavar="FOLDER")
+    command.add_argument("--dry-run", action="store_true", help="only say what would be built")
+    return _package
 
 
 def _package(options: argparse.Namespace) -> int:
@@ -145,6 +142,27 @@ def build(folder: Path, architecture: str, python: str) -> Zip:
     return Zip(target, architecture, python, is_compiled)
 
 
+def look_at(path: Path) -> Zip:
+    """Tell for what a zip was built, by the names of its compiled modules.
+
+    Raises:
+        SettingsError: it is none of ours.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except (OSError, zipfile.BadZipFile) as exc:
+        raise SettingsError(
+            f"{path} is no zip that can be read; `aws package` builds one."
+        ) from exc
+    found = next(filter(None, map(_COMPILED.search, names)), None)
+    if found is None or "lambda_function.py" not in names:
+        raise SettingsError(f"{path} is none of the functions' zips; `aws package` builds them.")
+    machine = {"aarch64": "arm64"}.get(found["machine"], found["machine"])
+    is_compiled = any(name.endswith(".pyc") for name in names)
+    return Zip(path, machine, f"{found['major']}.{found['minor']}", is_compiled)
+
+
 def _collect(folder: Path, architecture: str, python: str) -> None:
     """Put everything into a folder."""
     named = [part for one in PLATFORMS[architecture] for part in ("--platform", one)]
@@ -158,8 +176,8 @@ def _collect(folder: Path, architecture: str, python: str) -> None:
         check=False,
     )
     if done.returncode:
-        last = [line for line in done.stderr.splitlines() if line.startswith("ERROR")][-1:]
-        raise SettingsError(f"The wheels cannot be had. {' '.join(last)}".rstrip())
+        said = [line for line in done.stderr.splitlines() if not line.startswith("WARNING")]
+        raise SettingsError(f"The wheels cannot be had. pip says: {' '.join(said[-1:])}")
     shutil.copytree(
         _PACKAGE,
         folder / _PACKAGE.name,

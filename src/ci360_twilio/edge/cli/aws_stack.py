@@ -7,12 +7,15 @@ import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from ci360_twilio.clients.stacks import Change, Stacks, State, Step, refuse
 from ci360_twilio.edge.cli.asking import confirmed, counted
-from ci360_twilio.edge.cli.aws_package import PLATFORMS, Zip, add_python, build, infra
+from ci360_twilio.edge.cli.aws_package import PLATFORMS, PYTHON, Zip, build, infra, look_at
 from ci360_twilio.edge.cli.screen import printable, table
+from ci360_twilio.edge.http import is_loopback
 from ci360_twilio.errors import AwsFailed, NotKnown, SettingsError
+from ci360_twilio.settings import PREFIX, read_settings
 
 Run = Callable[[argparse.Namespace], int]
 
@@ -43,14 +46,16 @@ def add_deploy(command: argparse.ArgumentParser) -> Run:
         metavar="NAME=VALUE",
         help="a parameter of the template, such as AlarmEmail=you@example.com; may be repeated",
     )
-    command.add_argument("--bucket", help="for the functions' zip; one is made unless told")
+    command.add_argument(
+        "--bucket", help="for the functions' zip; one is made at first unless told"
+    )
     command.add_argument(
         "--zip", type=Path, metavar="FILE", help="built before; built now unless told"
     )
     command.add_argument(
-        "--architecture", choices=sorted(PLATFORMS), default="arm64", help="arm64 (unless told)"
+        "--architecture", choices=sorted(PLATFORMS), help="as it is; arm64 at first"
     )
-    add_python(command)
+    command.add_argument("--python", metavar="VERSION", help=f"as it is; {PYTHON} at first")
     _add_asking(command)
     command.epilog = "Parameters that were set once stay as they are until they are set anew."
     return _deploy
@@ -95,10 +100,15 @@ def _deploy(options: argparse.Namespace) -> int:
     account, state = stacks.account(), stacks.state()
     if state is not None:
         refuse(stacks.name, state.status)
-    bucket = options.bucket or f"ci360-twilio-{account}-{stacks.region}"
+    known = state.parameters if state is not None else {}
+    usual = f"ci360-twilio-{account}-{stacks.region}"
+    bucket = options.bucket or known.get("CodeBucket") or usual
+    if not known:
+        given.setdefault("TenantSecretPrefix", f"{stacks.name}/")
     print(f"Stack {stacks.name} in {stacks.region}, account {account}.")
     with tempfile.TemporaryDirectory() as folder:
-        zip_ = _zip(options, Path(folder))
+        zip_ = _zip(options, known, Path(folder))
+        print(zip_)
         key = f"{stacks.name}/{zip_.digest[:16]}.zip"
         given |= {
             "CodeBucket": bucket,
@@ -122,7 +132,7 @@ def _deploy(options: argparse.Namespace) -> int:
                 print("Nothing was changed.")
                 return 1
             print(f"Uploading the zip to s3://{bucket}/{key} ...", flush=True)
-            stacks.upload(zip_.path, bucket, key, account, make=options.bucket is None)
+            stacks.upload(zip_.path, bucket, key, account, make=bucket == usual)
         except (AwsFailed, SettingsError, KeyboardInterrupt):
             stacks.drop(name)
             raise
@@ -130,23 +140,54 @@ def _deploy(options: argparse.Namespace) -> int:
     return _tell_end(stacks)
 
 
-def _zip(options: argparse.Namespace, folder: Path) -> Zip:
-    if options.zip is None:
-        print("Building the functions' zip ...", flush=True)
-        return build(folder, options.architecture, options.python)
-    if not options.zip.is_file():
-        raise SettingsError(f"{options.zip} is no file; `aws package` builds one.")
-    return Zip(options.zip, options.architecture, options.python, is_compiled=True)
+def _zip(options: argparse.Namespace, known: Mapping[str, str], folder: Path) -> Zip:
+    """Build the zip for what is wanted, or else for what the stack runs; or take one that is there."""
+    if options.zip is not None:
+        return look_at(options.zip)
+    architecture = options.architecture or known.get("Architecture") or "arm64"
+    python = options.python or known.get("Runtime", f"python{PYTHON}").removeprefix("python")
+    print("Building the functions' zip ...", flush=True)
+    return build(folder, architecture, python)
 
 
 def _parameters(given: Sequence[str]) -> dict[str, str]:
+    """Read parameters; one that a function would not start with is refused here, by its own rule."""
     found = {}
     for one in given:
         name, sign, value = one.partition("=")
         if not sign or not name.isalnum():
             raise SettingsError(f"--set takes NAME=VALUE, not {printable(one)!r}.")
+        if name in _BY_OPTION:
+            raise SettingsError(f"{name} is told by {_BY_OPTION[name]}.")
         found[name] = value
+    named = {
+        f"{PREFIX}{setting}": found[name] for name, setting in _SETTINGS.items() if name in found
+    }
+    read_settings({**named, f"{PREFIX}LEDGER": "memory:"})
+    if not _is_safe(found.get("PublicUrl", "")):
+        raise SettingsError(
+            "PublicUrl must begin with https://: keys would cross the net in clear."
+        )
     return found
+
+
+def _is_safe(url: str) -> bool:
+    parts = urlsplit(url)
+    return parts.scheme != "http" or is_loopback(parts.hostname or "")
+
+
+_BY_OPTION = {
+    "Architecture": "--architecture",
+    "CodeBucket": "--bucket",
+    "CodeKey": "--zip",
+    "Runtime": "--python",
+}
+_SETTINGS = {
+    "CorsOrigin": "CORS_ORIGIN",
+    "EventTtl": "EVENT_TTL",
+    "PublicUrl": "PUBLIC_URL",
+}
+"""Parameters that become settings of the functions."""
 
 
 def _print_changes(changes: Sequence[Change]) -> None:

@@ -108,6 +108,8 @@ def _opened(options: argparse.Namespace) -> tuple[TenantAdmin, State]:
 def _put(options: argparse.Namespace) -> int:
     tenant_id = tenant_of(options.tenant)
     admin, _ = _opened(options)
+    if not options.dry_run and admin.had_back(tenant_id):
+        print("Its secret had been removed, and is had back.")
     known = admin.document(tenant_id)
     document = (known or {}) | (_read(options.file) if options.file else {})
     asked = list(options.ask)
