@@ -1,16 +1,12 @@
 """Functions in Lambda's emulator, with stubs of AWS and Twilio beside them."""
 
 import json
-import platform
 import shutil
-import subprocess
-import sys
-import zipfile
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Self
 
-from tests.cloud.emulator import Emulated
+from tests.cloud.emulator import Emulated, unpacked
 
 from bench.child import Child, bench_module, free_port, get
 from bench.event import API_KEY, EVENT_PATH, TENANT, Template, event_body
@@ -105,18 +101,6 @@ class Lambdas:
     def request(self, event: dict[str, Any] | None = None) -> dict[str, object]:
         """Return what a REST API hands on after it has checked the key."""
         return gateway_request(json.dumps(event or self.event()))
-
-
-def unpacked(folder: Path) -> Path:
-    """Build the functions' zip for this machine's Python, and unpack it."""
-    here = f"{sys.version_info.major}.{sys.version_info.minor}"
-    machine = "arm64" if platform.machine() in ("aarch64", "arm64") else "x86_64"
-    wanted = ("--architecture", machine, "--python", here, "--to", str(folder))
-    command = [sys.executable, "-m", "ci360_twilio", "aws", "package", *wanted]
-    subprocess.run(command, check=True, capture_output=True)
-    with zipfile.ZipFile(folder / f"ci360-twilio-{machine}.zip") as archive:
-        archive.extractall(folder / "code")
-    return folder / "code"
 
 
 def gateway_request(body: str, path: str = EVENT_PATH, **headers: str) -> dict[str, object]:

@@ -11,12 +11,8 @@ from __future__ import annotations
 import base64
 import itertools
 import json
-import platform
 import re
-import subprocess
-import sys
 import uuid
-import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -25,7 +21,7 @@ from typing import Any, NamedTuple
 
 import pytest
 from tests.acceptance.conftest import Exposed
-from tests.cloud.emulator import Emulated
+from tests.cloud.emulator import Emulated, unpacked
 from tests.cloud.server import REGION, Moto
 from tests.cloud.stack import ACCOUNT, TOKEN, Twins
 
@@ -42,8 +38,6 @@ TENANT, GUARDED = "af5af6b8f500013eb0c90001", "af5af6b8f500013eb0c90002"
 API_KEY, OTHER_KEY = "key-of-the-guarded-4d5e6f7a8b", "key-of-another-9c0d1e2f3a"
 HASH_KEY = "hash-key-of-5f6a7b8c"
 TABLE = SAMPLE | {"CI360_TWILIO_LEDGER": "dynamodb:ledger", "CI360_TWILIO_HASH_KEY": HASH_KEY}
-MACHINE = {"aarch64": "arm64", "arm64": "arm64"}.get(platform.machine(), "x86_64")
-PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 ROUNDS = 8
 """How often two instances are handed an event at one time."""
 PAGE = Path(__file__).parents[2] / "docs" / "creative.md"
@@ -57,16 +51,8 @@ class Site:
         self.folder, self.moto, self.twins = folder, moto, twins
         self.exposed = Exposed()
         self.exposed.add(TOKEN, ACCOUNT, SENDER, API_KEY, OTHER_KEY, HASH_KEY)
-        self._code = folder / "code"
+        self._code = unpacked(folder)
         self._numbers = (f"+1201555{number:04}" for number in itertools.count(200))
-
-    def unpack(self) -> None:
-        """Build the zip for this machine and unpack it, as Lambda would."""
-        wanted = ["--architecture", MACHINE, "--python", PYTHON, "--to", str(self.folder)]
-        command = [sys.executable, "-m", "ci360_twilio", "aws", "package", *wanted]
-        subprocess.run(command, check=True, capture_output=True, timeout=300)
-        with zipfile.ZipFile(self.folder / f"ci360-twilio-{MACHINE}.zip") as archive:
-            archive.extractall(self._code)
 
     def secret(self, tenant: str, region: str = SAMPLE_REGION, **more: Any) -> None:
         """Write a tenant's secret as SAS's page has it, perhaps with more in it."""
@@ -129,7 +115,6 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """Give the site, with two tenants: one whose secret is just SAS's, and one with a key in it."""
     with Moto() as moto, Twins() as twins:
         made = Site(tmp_path_factory.mktemp("drop-in"), moto, twins)
-        made.unpack()
         made.secret(TENANT)
         made.secret(GUARDED, api_keys=[API_KEY])
         yield made

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from cfnlint.decode import cfn_yaml
+from tests.cloud.emulator import Emulated, unpacked
 
 ROOT = Path(__file__).parents[2]
 MACHINES = {"arm64": 0xB7, "x86_64": 0x3E}
@@ -87,3 +88,18 @@ def test_what_is_packed_runs(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == [[200, "test"], [200, "test"]]
+
+
+@pytest.mark.skipif(not HERE, reason="Lambda has no such architecture")
+def test_what_is_packed_runs_in_lambdas_runtime(tmp_path: Path) -> None:
+    """With nothing beside it but what Lambda brings: the drop-in, and a function of the stack."""
+    code, tenants = unpacked(tmp_path), tmp_path / "tenants"
+    tenants.mkdir()
+    settings = {
+        "CI360_TWILIO_TENANTS": str(tenants),
+        "CI360_TWILIO_LEDGER": f"sqlite:///{tmp_path / 'ledger.db'}",
+    }
+    for handler in ("lambda_function.lambda_handler", "ci360_twilio.edge.functions.receive"):
+        with Emulated(handler, settings, tmp_path / f"{handler}.log", code=code) as instance:
+            answer = instance.invoke({})
+        assert (answer["statusCode"], json.loads(answer["body"])["reason"]) == (200, "test")

@@ -17,6 +17,7 @@ import subprocess
 import sys
 import sysconfig
 import time
+import zipfile
 from collections.abc import Mapping
 from contextlib import suppress
 from importlib.util import find_spec
@@ -170,6 +171,17 @@ class Emulated:
             self.kill()
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait(20)
+
+
+def unpacked(folder: Path) -> Path:
+    """Build the functions' zip for this machine's Python, and unpack it as Lambda does."""
+    here = f"{sys.version_info.major}.{sys.version_info.minor}"
+    wanted = ("--architecture", _ARCHITECTURE, "--python", here, "--to", str(folder))
+    command = [sys.executable, "-m", "ci360_twilio", "aws", "package", *wanted]
+    subprocess.run(command, check=True, capture_output=True, timeout=300)
+    with zipfile.ZipFile(folder / f"ci360-twilio-{_ARCHITECTURE}.zip") as archive:
+        archive.extractall(folder / "code")
+    return folder / "code"
 
 
 def _runtime(folder: Path) -> Path:
