@@ -5,6 +5,7 @@ Where AWS is, and who we are, is told by its usual settings.
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -39,6 +40,8 @@ def make_client(service: str, region: str | None = None, **config: Any) -> Any:
         with _lock:
             if _session is None:
                 _session = Session()
+            # botocore does not look for AWS_REGION, by which people and Lambda say it as well
+            region = region or os.environ.get("AWS_REGION") or None
             return _session.create_client(service, region_name=region, config=Config(**config))
     except BotoCoreError as exc:
         words = f"AWS cannot be used ({type(exc).__name__}): {exc}"

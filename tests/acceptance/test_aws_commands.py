@@ -254,6 +254,19 @@ def test_without_a_login_it_says_to_log_in(
     assert "Log in first" in done.err
 
 
+@pytest.mark.parametrize("name", ["AWS_REGION", "AWS_DEFAULT_REGION"])
+def test_the_region_is_told_in_either_way(
+    person: Person, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """And that there is none, where there is none."""
+    for one in ("AWS_REGION", "AWS_DEFAULT_REGION"):
+        monkeypatch.delenv(one)
+    missing = person("status")
+    assert (missing.code, "NoRegionError" in missing.err) == (2, True)
+    monkeypatch.setenv(name, REGION)
+    assert f"in {REGION}" in person("status").err
+
+
 def test_what_fails_is_told_as_it_happens(person: Person, monkeypatch: pytest.MonkeyPatch) -> None:
     """The resource, and why; then how the stack is."""
 
