@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from ci360_twilio import aws
 from ci360_twilio.logs import Log
 from ci360_twilio.settings import read_settings
 from ci360_twilio.twin.faults import FaultPlan
@@ -65,6 +66,12 @@ class Twilio:
     def made_for(self, recipient: str) -> int:
         """Count the messages that exist for a recipient."""
         return sum(message.to == recipient for message in self.twin.messages)
+
+
+@pytest.fixture(autouse=True)
+def a_session_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have no test find a session of AWS's that another test's environment was read into."""
+    monkeypatch.setattr(aws, "_session", None)
 
 
 @pytest.fixture

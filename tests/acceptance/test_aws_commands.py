@@ -18,7 +18,6 @@ import pytest
 from tests.cloud.server import REGION, Moto
 from tests.cloud.stack import ACCOUNT, SENDER, TEMPLATE, TOKEN, small_zip
 
-from ci360_twilio import aws
 from ci360_twilio.clients import stacks
 from ci360_twilio.clients.stacks import Stacks, Step
 from ci360_twilio.edge.cli import main
@@ -95,7 +94,6 @@ def person(
 ) -> Iterator[Person]:
     """Give a person."""
     monkeypatch.setattr(stacks, "POLL_SECONDS", 0.01)
-    monkeypatch.setattr(aws, "_session", None)
     with Moto() as moto:
         for name, value in moto.environment("person").items():
             monkeypatch.setenv(name, value)

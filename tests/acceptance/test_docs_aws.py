@@ -17,7 +17,6 @@ from tests.cloud.gateway import Front
 from tests.cloud.server import Moto
 from tests.cloud.stack import ACCOUNT, SENDER, TENANT, TOKEN, Twins, World
 
-from ci360_twilio import aws
 from ci360_twilio.clients import stacks
 from ci360_twilio.edge.cli import main
 
@@ -62,7 +61,6 @@ def test_the_page_is_followed_from_top_to_bottom(
 ) -> None:
     """From nothing to a message that arrived, and to nothing again."""
     monkeypatch.setattr(stacks, "POLL_SECONDS", 0.01)
-    monkeypatch.setattr(aws, "_session", None)
     monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
     monkeypatch.setattr("builtins.input", lambda _: "y")
     monkeypatch.setattr("getpass.getpass", lambda _: TOKEN)
