@@ -152,6 +152,22 @@ class Task:
         self._rests.release()
 
 
+class Turns:
+    """A lock for whose holder the threads of an instance wait as time passes."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._is_held = False
+
+    def __enter__(self) -> None:
+        while self._is_held:
+            self._runtime.wait(0.001)
+        self._is_held = True
+
+    def __exit__(self, *_: object) -> None:
+        self._is_held = False
+
+
 class Together(ThreadPoolExecutor):
     """The threads of one instance."""
 

@@ -21,7 +21,17 @@ from typing import Any, NamedTuple, cast
 from urllib.parse import parse_qs
 
 import pytest
-from tests.property.stage import SECONDS, Line, Queue, Runtime, Table, Then, Together, Witnessed
+from tests.property.stage import (
+    SECONDS,
+    Line,
+    Queue,
+    Runtime,
+    Table,
+    Then,
+    Together,
+    Turns,
+    Witnessed,
+)
 
 from ci360_twilio.clients.nudge import Nudge
 from ci360_twilio.clients.tenants import CachedTenants
@@ -131,6 +141,7 @@ class OnFunctions(Campaign):
         nudge = Nudge("queue", self.queue)
         stack = Stack(parts, nudge, seconds=self.seconds, sleep=self.runtime.wait)
         stack._pool = Together(self.runtime)
+        parts.finding._unsettled._lock = Turns(self.runtime)  # type: ignore[assignment]
         return stack
 
     def invoke(self, name: str, event: object, then: Then = lambda _: None) -> None:
