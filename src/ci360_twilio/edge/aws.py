@@ -59,9 +59,8 @@ class Direct:
             self._parts.client.close()
 
     def _respond(self, request: Request, until: float) -> Response:
-        from ci360_twilio.edge.now import (
-            send_now,
-        )  # what else this module is imported for sends not
+        # The stack's functions import this module, too, and do without what sends at once.
+        from ci360_twilio.edge.now import send_now
 
         answer = self._routes.accept([request])[0]
         if not isinstance(answer, Accepted):

@@ -125,8 +125,12 @@ class DynamoCustomers:
                 " CI360_TWILIO_HASH_KEY that it had."
             )
         elif state.table not in ("", self._table.name):
-            self._is_open = True
-            self.begin_again(self._table.now())
+            self._is_open = True  # pausing it is a piece of work, too
+            try:
+                self.begin_again(self._table.now())
+            except BaseException:
+                self._is_open = False
+                raise
             return False
         return True
 

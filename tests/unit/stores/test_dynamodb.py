@@ -330,3 +330,26 @@ def test_a_pause_of_a_restored_table_is_lifted_when_all_is_settled(client: Any) 
     [old] = store.get_many([key_of(TENANT, "before")])
     assert old is not None
     assert old.status is Status.UNKNOWN
+
+
+def test_a_restored_table_that_could_not_be_paused_is_not_used(
+    client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next piece of work notices once more, and nothing starts before the pause is written."""
+    store = DynamoStore(standing_still(client, "ledger"), hash_key=KEY)
+    store.insert_many([entry("before")])
+    client.create_table(**definition("restored"))
+    for item in client.scan(TableName="ledger")["Items"]:
+        client.put_item(TableName="restored", Item=item)
+    table = standing_still(client, "restored")
+    other = DynamoStore(table, hash_key=KEY, lazily=True)
+
+    def away(*_: object, **__: object) -> bool:
+        raise LedgerUnavailable("Away.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(table, "write", away)
+        with pytest.raises(LedgerUnavailable):
+            other.claim(now=NOW, lease=LEASE, limit=9)
+    assert other.claim(now=NOW, lease=LEASE, limit=9).entries == []
+    assert [pause.cause for pause in other.pauses()] == [Cause.RESTORE]
