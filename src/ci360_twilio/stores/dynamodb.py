@@ -53,7 +53,7 @@ from ci360_twilio.stores.dynamodb_items import (
     place_list,
 )
 from ci360_twilio.stores.dynamodb_rows import Rows
-from ci360_twilio.stores.dynamodb_table import THREADS, Row, Table
+from ci360_twilio.stores.dynamodb_table import THREADS, Found, Row, Table
 from ci360_twilio.stores.memory import matches
 
 _WAITING = (Work.SEND, Work.BULK, Work.PACED, Work.PARKED)
@@ -259,7 +259,8 @@ class DynamoStore(DynamoCustomers):
         elif query.guid is not None and query.tenant_id is not None:
             pks = [f"E#{query.tenant_id}/{query.guid}"]
         elif query.statuses and query.statuses <= UNFINISHED:
-            pks = [pk for pk, status in self._unfinished() if status in query.statuses]
+            listed = self._waiting_for(_UNFINISHED)
+            pks = [found.pk for _, found in listed if _status(found) in query.statuses]
         if pks is not None:
             found = [row for row in self._table.read(pks).values() if row is not None]
         else:
@@ -269,12 +270,12 @@ class DynamoStore(DynamoCustomers):
         kept.sort(key=lambda pair: (pair[1].created_at, pair[0]), reverse=True)
         return [entry for _, entry in kept[: query.limit]]
 
-    def _unfinished(self) -> Iterator[tuple[str, Status]]:
-        """Go through the keys of what is not final, with the status that its index shows."""
-        for work in _UNFINISHED:
+    def _waiting_for(self, works: Iterable[Work]) -> Iterator[tuple[Work, Found]]:
+        """Go through what the index lists of entries, by what they wait for."""
+        for work in works:
             for part in self._table.parts(work):
                 for found in self._table.listed("due", part):
-                    yield found.pk, Status(found.at[20:-20])
+                    yield work, found
 
     def purge(self, *, now: datetime, limit: int) -> int:
         """Replace entries by tombstones, and forget what was counted and noted long ago."""
@@ -329,15 +330,13 @@ class DynamoStore(DynamoCustomers):
         statuses: Counter[Status] = Counter()
         due = waiting = 0
         oldest: int | None = None
-        for work in _UNFINISHED:
-            for part in self._table.parts(work):
-                for found in self._table.listed("due", part):
-                    at, status = int(found.at[:20]), Status(found.at[20:-20])
-                    statuses[status] += 1
-                    waiting += work in PLACED
-                    if work in (Work.SEND, Work.BULK) and at <= ms(now):
-                        due += 1
-                        oldest = at if oldest is None else min(oldest, at)
+        for work, found in self._waiting_for(_UNFINISHED):
+            at = int(found.at[:20])
+            statuses[_status(found)] += 1
+            waiting += work in PLACED
+            if work in (Work.SEND, Work.BULK) and at <= ms(now):
+                due += 1
+                oldest = at if oldest is None else min(oldest, at)
         rows = self._rows()
         rows.load([STATE, PAUSES])
         state = self._state(rows)
@@ -390,12 +389,7 @@ class DynamoStore(DynamoCustomers):
 
             self._whole(work)
 
-        under_way = [
-            found.pk
-            for work in _WAITING
-            for part in self._table.parts(work)
-            for found in self._table.listed("due", part)
-        ]
+        under_way = [found.pk for _, found in self._waiting_for(_WAITING)]
         with ThreadPoolExecutor(THREADS) as pool:  # the table's own threads write for these
             list(pool.map(restore, under_way))
 
@@ -463,6 +457,11 @@ def _rules(rows: Rows, entries: Sequence[Entry]) -> list[str]:
     """Give the keys of what decides whether entries may start: pauses and wishes."""
     subjects = [one for entry in entries for one in attesting.subjects_of(entry)]
     return [PAUSES, *map(rows.consent_pk, subjects)]
+
+
+def _status(found: Found) -> Status:
+    """Give the status that the index of what is due shows; it may lag behind."""
+    return Status(found.at[20:-20])
 
 
 def _pointers(mark: Mark) -> list[str]:
