@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -194,6 +195,9 @@ def test_a_rotated_token_is_picked_up_at_the_first_401(running: Any) -> None:
     before = running.event(f"TO:{running.number()};Before", tenant_id="rotating")
     assert running.post(before)[0] == 202
     assert running.settled(before["guid"], "rotating").status is Status.SENT
+    # Its number is listed once it was sent from; that would meet the 401 first, and read the document.
+    listed = re.compile(r'"event":"inbound.listed"[^\n]*"tenant":"rotating"')
+    running.until(lambda: listed.search(running.log.read_text()))
     running.twin.rotate(account, second)
     running.tenant("rotating", twilio_auth_token=second, **login)
     number = running.number()
