@@ -7,7 +7,7 @@ import os
 import pwd
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from ci360_twilio.core.tenant import Tenant, TenantId
 from ci360_twilio.edge.cli.given import open_ledger
@@ -21,14 +21,13 @@ from ci360_twilio.wiring import make_tenants, utc_now
 
 def add_asking(command: argparse.ArgumentParser) -> None:
     """Declare what all commands have that ask before they act."""
-    add_saying(command)
+    command.add_argument("--dry-run", action="store_true", help="only say what would be done")
     command.add_argument("--yes", action="store_true", help="do not ask")
 
 
-def add_saying(command: argparse.ArgumentParser) -> None:
+def add_reason(command: argparse.ArgumentParser) -> None:
     """Declare what all commands have that are written into the audit."""
     command.add_argument("--reason", metavar="TEXT", help="why, for the audit; it is not logged")
-    command.add_argument("--dry-run", action="store_true", help="only say what would be done")
 
 
 @contextmanager
@@ -63,7 +62,7 @@ def who() -> str:
 
 
 def confirmed(question: str, *, yes: bool) -> bool:
-    """Ask on a terminal, unless that is waived.
+    """Ask on a terminal, unless that is waived; says that nothing was changed where the answer is no.
 
     Raises:
         SettingsError: there is no terminal to ask on.
@@ -72,10 +71,11 @@ def confirmed(question: str, *, yes: bool) -> bool:
         return True
     if not sys.stdin.isatty():
         raise SettingsError("This changes something, and nobody can be asked; add --yes.")
-    try:
-        return input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
-    except EOFError:
-        return False
+    with suppress(EOFError):
+        if input(f"{question} [y/N] ").strip().lower() in ("y", "yes"):
+            return True
+    print("Nothing was changed.")
+    return False
 
 
 def counted(number: int, noun: str = "message", several: str = "") -> str:

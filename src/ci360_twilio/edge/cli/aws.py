@@ -20,22 +20,22 @@ def add_aws(command: argparse.ArgumentParser) -> Run:
         "docs/aws.md goes through it from top to bottom."
     )
     actions = command.add_subparsers(metavar="ACTION", dest="action", required=True)
-    for name, words, add in (
+    _declare(
+        actions,
         ("package", "Build the functions' zip.", add_package),
         ("deploy", "Make the stack, or bring it up to date; shows what that would do.", add_deploy),
         ("status", "Tell how the stack is, and what is to be entered in CI360.", add_status),
         ("destroy", "Take the stack down; what must not be lost stays.", add_destroy),
-    ):
-        _declare(actions, name, words, add)
+    )
     tenant = _added(actions, "tenant", "Set tenants up: their documents and keys.")
     doings = tenant.add_subparsers(metavar="ACTION", dest="doing", required=True)
-    for name, words, add in (
+    _declare(
+        doings,
         ("put", "Make a tenant, or change what its document says.", add_put),
         ("list", "List the tenants.", add_list),
         ("test", "Look whether a tenant is served as it should be.", add_test),
         ("remove", "Shut a tenant out; its document can be had back for a month.", add_remove),
-    ):
-        _declare(doings, name, words, add)
+    )
     return lambda options: int(options.act(options))
 
 
@@ -49,6 +49,7 @@ def _added(actions: argparse._SubParsersAction, name: str, words: str) -> argpar
     return made
 
 
-def _declare(actions: argparse._SubParsersAction, name: str, words: str, add: Add) -> None:  # type: ignore[type-arg]
-    made = _added(actions, name, words)
-    made.set_defaults(act=add(made))
+def _declare(actions: argparse._SubParsersAction, *declared: tuple[str, str, Add]) -> None:  # type: ignore[type-arg]
+    for name, words, add in declared:
+        made = _added(actions, name, words)
+        made.set_defaults(act=add(made))

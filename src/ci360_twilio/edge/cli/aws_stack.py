@@ -6,11 +6,10 @@ import argparse
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 from ci360_twilio.clients.stacks import Change, Stacks, State, Step, refuse
-from ci360_twilio.edge.cli.asking import confirmed, counted
+from ci360_twilio.edge.cli.asking import add_asking, confirmed, counted
 from ci360_twilio.edge.cli.aws_package import PLATFORMS, PYTHON, Zip, build, infra, look_at
 from ci360_twilio.edge.cli.screen import printable, table
 from ci360_twilio.edge.http import is_loopback
@@ -56,7 +55,7 @@ def add_deploy(command: argparse.ArgumentParser) -> Run:
         "--architecture", choices=sorted(PLATFORMS), help="as it is; arm64 at first"
     )
     command.add_argument("--python", metavar="VERSION", help=f"as it is; {PYTHON} at first")
-    _add_asking(command)
+    add_asking(command)
     command.epilog = "Parameters that were set once stay as they are until they are set anew."
     return _deploy
 
@@ -71,13 +70,8 @@ def add_status(command: argparse.ArgumentParser) -> Run:
 def add_destroy(command: argparse.ArgumentParser) -> Run:
     """Declare ``aws destroy``."""
     add_stack(command)
-    _add_asking(command)
+    add_asking(command)
     return _destroy
-
-
-def _add_asking(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--dry-run", action="store_true", help="only say what would be done")
-    command.add_argument("--yes", action="store_true", help="do not ask")
 
 
 def found_stack(options: argparse.Namespace) -> tuple[Stacks, State]:
@@ -129,7 +123,6 @@ def _deploy(options: argparse.Namespace) -> int:
                 return 0
             if not confirmed("Do this?", yes=options.yes):
                 stacks.drop(name)
-                print("Nothing was changed.")
                 return 1
             print(f"Uploading the zip to s3://{bucket}/{key} ...", flush=True)
             stacks.upload(zip_.path, bucket, key, account, make=bucket == usual)
@@ -250,7 +243,7 @@ def _destroy(options: argparse.Namespace) -> int:
     state = stacks.state()
     if state is None:
         raise NotKnown(f"There is no stack {options.stack} in {stacks.region}.")
-    names: dict[str, Any] = stacks.resources()
+    names = stacks.resources()
     gone = [name for name in names if name not in KEPT]
     print(f"To be deleted: {counted(len(gone), 'resource')} of the stack {stacks.name}.")
     print("To stay:")
@@ -262,7 +255,6 @@ def _destroy(options: argparse.Namespace) -> int:
         print("Nothing was changed.")
         return 0
     if not confirmed("Take it down?", yes=options.yes):
-        print("Nothing was changed.")
         return 1
     stacks.forget_keys(names.get("Plan", ""))
     _follow(stacks.destroy(), len(names))

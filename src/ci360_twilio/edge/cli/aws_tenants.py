@@ -21,7 +21,7 @@ from ci360_twilio.clients.reach import knock
 from ci360_twilio.clients.stacks import State
 from ci360_twilio.clients.tenant_admin import RECOVERY_DAYS, TenantAdmin
 from ci360_twilio.core.tenant import Tenant, TenantId, parse_tenant
-from ci360_twilio.edge.cli.asking import confirmed, counted
+from ci360_twilio.edge.cli.asking import add_asking, confirmed, counted
 from ci360_twilio.edge.cli.aws_stack import add_stack, found_stack
 from ci360_twilio.edge.cli.check_tenants import look_at_tenants
 from ci360_twilio.edge.cli.finding import Finding
@@ -86,8 +86,7 @@ def add_test(command: argparse.ArgumentParser) -> Run:
 def add_remove(command: argparse.ArgumentParser) -> Run:
     """Declare ``aws tenant remove``."""
     _add_tenant(command)
-    command.add_argument("--dry-run", action="store_true", help="only say what would be done")
-    command.add_argument("--yes", action="store_true", help="do not ask")
+    add_asking(command)
     return _remove
 
 
@@ -281,7 +280,6 @@ def _remove(options: argparse.Namespace) -> int:
         print("Nothing was changed.")
         return 0
     if not confirmed("Remove it?", yes=options.yes):
-        print("Nothing was changed.")
         return 1
     admin.remove(tenant_id)
     print(f"Done. {CACHED}")

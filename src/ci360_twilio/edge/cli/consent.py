@@ -10,7 +10,7 @@ from typing import Any
 
 from ci360_twilio.core.consent import EVERY_SENDER, Consent, Sign, Subject
 from ci360_twilio.core.tenant import TenantId
-from ci360_twilio.edge.cli.asking import counted, who
+from ci360_twilio.edge.cli.asking import add_reason, counted, who
 from ci360_twilio.edge.cli.consent_lists import (
     consenting,
     export_list,
@@ -59,7 +59,7 @@ def add_consent(command: argparse.ArgumentParser) -> Run:
     made.add_argument("--json", action="store_true", help="print it as JSON")
     made = action("set", "Write one recipient's wish by hand.", _set)
     made.add_argument("sign", choices=["out", "in"], help="out: no messages; in: messages again")
-    made.add_argument("--reason", metavar="TEXT", help="why, for the audit; it is not logged")
+    add_reason(made)
     _add_group(made)
     made = action("review", "Read texts that are probably opt-outs; they block meanwhile.", _review)
     made.add_argument("--list", action="store_true", help="only list them")

@@ -229,7 +229,6 @@ def push(options: argparse.Namespace) -> int:
                 return 0
             print(f"CI360 will take over {counted(number, 'wish', 'wishes')}.")
             if not confirmed("Push?", yes=options.yes):
-                print("Nothing was changed.")
                 return 1
             for page in pages:
                 if _wait(preferences, tenant, preferences.start_push(tenant, page)) is None:

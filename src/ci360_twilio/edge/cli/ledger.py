@@ -73,7 +73,6 @@ def _restore(options: argparse.Namespace) -> int:
     if options.file is None:
         raise SettingsError("Name the backup to restore, or use --resume.")
     if path.exists() and not confirmed(f"Replace the ledger {path}?", yes=options.yes):
-        print("Nothing was changed.")
         return 1
     kept = backup.restore(options.file, path, hash_key=hash_key_of(settings, path), now=utc_now())
     _note("restore", options.file)

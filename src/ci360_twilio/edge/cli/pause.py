@@ -12,7 +12,7 @@ from ci360_twilio.core.pause import Cause, Pause, Scope
 from ci360_twilio.core.reasons import reason_words
 from ci360_twilio.edge.cli.asking import (
     add_asking,
-    add_saying,
+    add_reason,
     confirmed,
     counted,
     steering,
@@ -31,7 +31,8 @@ def add_pause(command: argparse.ArgumentParser) -> Run:
     """Declare ``pause``."""
     _add_target(command)
     command.add_argument("--json", action="store_true", help="print the list as JSON")
-    add_saying(command)
+    add_reason(command)
+    command.add_argument("--dry-run", action="store_true", help="only say what would be done")
     command.epilog = (
         "Without arguments it lists what is paused. When it returns, no message starts any more "
         "that it covers; what is not resumed in time expires."
@@ -42,6 +43,7 @@ def add_pause(command: argparse.ArgumentParser) -> Run:
 def add_resume(command: argparse.ArgumentParser) -> Run:
     """Declare ``resume``."""
     _add_target(command)
+    add_reason(command)
     add_asking(command)
     command.epilog = "Lifts what was paused in just these words, by whomever or whatever."
     return _resume
@@ -174,7 +176,6 @@ def _resume(options: argparse.Namespace) -> int:
         if options.dry_run:
             return 0
         if not confirmed("Send again?", yes=options.yes):
-            print("Nothing was changed.")
             return 1
         steer.resume(target, by=who(), text=options.reason)
         print(f"Resumed: {printable(target)}.")

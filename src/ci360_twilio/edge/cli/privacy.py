@@ -12,7 +12,7 @@ import msgspec
 
 from ci360_twilio.core.ci360 import IDENTITY_KEYS
 from ci360_twilio.core.tenant import TenantId
-from ci360_twilio.edge.cli.asking import confirmed, counted, who
+from ci360_twilio.edge.cli.asking import add_asking, add_reason, confirmed, counted, who
 from ci360_twilio.edge.cli.given import (
     asked,
     asked_number,
@@ -37,9 +37,8 @@ MOST_NOTES = 10_000
 def add_erase(command: argparse.ArgumentParser) -> Run:
     """Declare ``erase``."""
     _add_person(command)
-    command.add_argument("--reason", metavar="TEXT", help="why, for the audit; it is not logged")
-    command.add_argument("--dry-run", action="store_true", help="only say what would be erased")
-    command.add_argument("--yes", action="store_true", help="do not ask")
+    add_reason(command)
+    add_asking(command)
     command.epilog = (
         "Asks for the number or identity, or reads it from standard input: what stands in a "
         "command line, others on this machine can see. An opt-out stays in force. Ends with 1 "
@@ -110,7 +109,6 @@ def _erase(options: argparse.Namespace) -> int:
         if options.dry_run:
             return 0
         if not confirmed("Erase all of it?", yes=options.yes):
-            print("Nothing was changed.")
             return 1
         copies = _copies(store, person.since)  # a path may hold one of the words, and is cleared
         erased = erasing.erase(person, by=who(), text=options.reason)

@@ -11,7 +11,7 @@ from ci360_twilio.core.inbound import Inbound
 from ci360_twilio.core.reasons import reason_words
 from ci360_twilio.core.report import Report
 from ci360_twilio.core.tenant import TenantId
-from ci360_twilio.edge.cli.asking import add_asking, confirmed, counted, steering, who
+from ci360_twilio.edge.cli.asking import add_asking, add_reason, confirmed, counted, steering, who
 from ci360_twilio.edge.cli.given import open_ledger, tenant_named
 from ci360_twilio.edge.cli.screen import print_json, printable, table
 from ci360_twilio.edge.cli.trace import shown_report
@@ -30,6 +30,7 @@ def add_reports(command: argparse.ArgumentParser) -> Run:
     command.add_argument("--limit", type=int, default=50, help="how many at most (%(default)s)")
     command.add_argument("--json", action="store_true", help="print them as JSON")
     command.add_argument("--retry", action="store_true", help="send once more what CI360 refused")
+    add_reason(command)
     add_asking(command)
     command.epilog = (
         "Lists the outcomes that CI360 refused, with its words, and says how much it is still "
@@ -99,7 +100,6 @@ def _retry(options: argparse.Namespace, tenant_id: TenantId | None) -> int:
     if options.dry_run or not number:
         return 0 if number else 1
     if not confirmed("Send them?", yes=options.yes):
-        print("Nothing was changed.")
         return 1
     with steering() as steer:
         done = steer.report_again(tenant_id, by=who(), text=options.reason)

@@ -14,6 +14,7 @@ from ci360_twilio.core.replay import REPLAYABLE
 from ci360_twilio.core.tenant import Tenant
 from ci360_twilio.edge.cli.asking import (
     add_asking,
+    add_reason,
     confirmed,
     counted,
     steering,
@@ -44,6 +45,7 @@ def add_cancel(command: argparse.ArgumentParser) -> Run:
     """Declare ``cancel``."""
     _add_choice(command)
     command.add_argument("--all", action="store_true", help="everything that is not sent yet")
+    add_reason(command)
     add_asking(command)
     command.epilog = (
         "What is being sent at this moment cannot be taken back. Ends with 1 where nothing is "
@@ -65,6 +67,7 @@ def add_replay(command: argparse.ArgumentParser) -> Run:
     command.add_argument(
         "--anyway", action="store_true", help="also what would probably fail in the same way again"
     )
+    add_reason(command)
     add_asking(command)
     command.epilog = (
         "Each is sent as a new message that is linked to the old one. Ends with 1 where nothing "
@@ -87,6 +90,7 @@ def add_resolve(command: argparse.ArgumentParser) -> Run:
         "--offline", action="store_true", help="do not ask Twilio whether the SID fits"
     )
     command.add_argument("--tenant", help="whose event it is, where several have that guid")
+    add_reason(command)
     add_asking(command)
     command.epilog = "List what waits for you with: ci360-twilio messages --status held"
     return _resolve
@@ -138,7 +142,7 @@ def _cancel(options: argparse.Namespace) -> int:
         if not plan.entries or options.dry_run:
             return _code(chosen, plan.entries, plan.left)
         if not confirmed("Cancel?", yes=options.yes):
-            return _unchanged()
+            return 1
         done = steer.cancel(chosen, by=who(), text=options.reason)
         print(f"{counted(done.entries)} canceled.")
         if done.left != plan.left:
@@ -160,7 +164,7 @@ def _replay(options: argparse.Namespace) -> int:
         if not plan.entries or options.dry_run:
             return _code(chosen, plan.entries, left)
         if not confirmed("Send again?", yes=options.yes):
-            return _unchanged()
+            return 1
         done = steer.replay(chosen, by=who(), text=options.reason, anyway=options.anyway)
         print(f"{counted(done.entries)} will be sent again.")
         left = {against.words: number for against, number in done.left.items()}
@@ -192,7 +196,7 @@ def _resolve(options: argparse.Namespace) -> int:
         if options.dry_run:
             return 0
         if not confirmed(_QUESTIONS[resolution], yes=options.yes):
-            return _unchanged()
+            return 1
         done = steer.resolve(entry, resolution, by=who(), receipt=receipt, text=options.reason)
         again = f", and sent again as {printable(done.again.guid)}" if done.again else ""
         print(f"It is {done.entry.status} now{again}.")
@@ -236,11 +240,6 @@ def _say(left: Mapping[str, int], words: str) -> None:
 
 def _code(chosen: Chosen, done: int, left: Mapping[str, int]) -> int:
     return 0 if done and not (isinstance(chosen, Named) and left) else 1
-
-
-def _unchanged() -> int:
-    print("Nothing was changed.")
-    return 1
 
 
 def _audit(options: argparse.Namespace) -> int:
