@@ -102,6 +102,4 @@ def _receipt(sent: dict[str, str]) -> dict[str, object]:
         "Content-Type": "application/x-www-form-urlencoded",
         "X-Twilio-Signature": signed(callback, list(form.items()), AUTH_TOKEN),
     }
-    request = gateway_request(urlencode(form), address.removeprefix(PUBLIC_URL), **headers)
-    name, _, value = query.partition("=")
-    return request | {"multiValueQueryStringParameters": {name: [value]}}
+    return gateway_request(urlencode(form), address.removeprefix(PUBLIC_URL), query, **headers)

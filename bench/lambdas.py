@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from tests.cloud.emulator import Emulated, unpacked
+from tests.cloud.invocation import rest_event
 
 from bench.child import Child, bench_module, free_port, get
 from bench.event import API_KEY, EVENT_PATH, TENANT, Template, event_body
@@ -103,31 +104,9 @@ class Lambdas:
         return gateway_request(json.dumps(event or self.event()))
 
 
-def gateway_request(body: str, path: str = EVENT_PATH, **headers: str) -> dict[str, object]:
+def gateway_request(
+    body: str, path: str = EVENT_PATH, query: str = "", **headers: str
+) -> dict[str, object]:
     """Return what a REST API of API Gateway hands on after it has checked the key."""
     given = {"Content-Type": "text/plain", "Host": "bench.example", "x-api-key": API_KEY} | headers
-    return {
-        "resource": path,
-        "path": path,
-        "httpMethod": "POST",
-        "headers": given,
-        "multiValueHeaders": {name: [value] for name, value in given.items()},
-        "queryStringParameters": None,
-        "multiValueQueryStringParameters": None,
-        "pathParameters": None,
-        "stageVariables": None,
-        "requestContext": {
-            "resourcePath": path,
-            "httpMethod": "POST",
-            "path": f"/prod{path}",
-            "stage": "prod",
-            "protocol": "HTTP/1.1",
-            "requestId": "0f9e8d7c-6b5a-4948-b7a6-958473625140",
-            "accountId": "000000000000",
-            "apiId": "benchbench",
-            "domainName": "bench.example",
-            "identity": {"apiKey": API_KEY, "apiKeyId": "benchkeyid", "sourceIp": "192.0.2.10"},
-        },
-        "body": body,
-        "isBase64Encoded": False,
-    }
+    return rest_event(body, given, path=path, checked="benchkeyid", query=query)

@@ -13,6 +13,7 @@ from typing import Any
 import boto3
 import pytest
 from moto import mock_aws
+from tests.cloud import invocation
 
 import ci360_twilio.edge.aws as aws
 import lambda_function
@@ -61,19 +62,8 @@ def secrets(monkeypatch: pytest.MonkeyPatch, twilio: Any) -> Iterator[Any]:
 
 def rest_event(body: str | None, *, key: str | None = "abc123", **members: Any) -> dict[str, Any]:
     """Make what a REST API hands to a function; ``key`` is the id of the API key it checked."""
-    return {
-        "resource": "/twilio",
-        "path": "/twilio",
-        "httpMethod": "POST",
-        "headers": {"Content-Type": "text/plain;charset=UTF-8", "User-Agent": "CI360"},
-        "requestContext": {
-            "identity": {"apiKeyId": key, "sourceIp": "203.0.113.9"},
-            "stage": "prod",
-        },
-        "body": body,
-        "isBase64Encoded": False,
-        **members,
-    }
+    headers = {"Content-Type": "text/plain;charset=UTF-8", "User-Agent": "CI360"}
+    return invocation.rest_event(body, headers, path="/twilio", checked=key, **members)
 
 
 def event_body(creative: str, **members: Any) -> str:

@@ -2,8 +2,8 @@
 
 What runs is what is shipped: the zip for this machine's Python, unpacked, in Lambda's own runtime.
 Variables, secrets and handler are those of SAS's page, the time-out is that of ``docs/migrate.md``;
-only where AWS and Twilio are is told besides. What a gateway hands over is written here, as AWS
-documents it.
+only where AWS and Twilio are is told besides. What gateways hand over has the shape that AWS
+documents.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 import pytest
 from tests.acceptance.conftest import Exposed
 from tests.cloud.emulator import Emulated, unpacked
+from tests.cloud.invocation import rest_event
 from tests.cloud.server import REGION, Moto
 from tests.cloud.stack import ACCOUNT, TOKEN, Twins
 
@@ -143,33 +144,7 @@ def rest_api(
 ) -> dict[str, Any]:
     """Make what a REST API hands over; ``checked`` is the id of the API key that it checked."""
     given = AGENT | FORWARDED | _named(headers)
-    return {
-        "resource": "/twilio",
-        "path": "/twilio",
-        "httpMethod": "POST",
-        "headers": given,
-        "multiValueHeaders": {name: [value] for name, value in given.items()},
-        "queryStringParameters": None,
-        "multiValueQueryStringParameters": None,
-        "pathParameters": None,
-        "stageVariables": None,
-        "requestContext": {
-            "apiId": "a1b2c3",
-            "stage": "prod",
-            "path": "/prod/twilio",
-            "resourcePath": "/twilio",
-            "httpMethod": "POST",
-            "requestId": str(uuid.uuid4()),
-            "identity": {
-                "apiKey": given.get("x-api-key") if checked else None,
-                "apiKeyId": checked,
-                "sourceIp": "203.0.113.9",
-                "userAgent": "CI360",
-            },
-        },
-        "body": body,
-        "isBase64Encoded": False,
-    }
+    return rest_event(body, given, path="/twilio", checked=checked)
 
 
 def rest_api_without_keys(body: str, **headers: str) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """A shim of ours for API Gateway's REST APIs, over what moto knows of one: keys, resources, integrations.
 
-It checks keys and makes the events that functions are handed (docs: API Gateway, "Set up Lambda proxy
-integrations"); it does not throttle.
+It checks keys and hands functions their events; it does not throttle.
 """
 
 from __future__ import annotations
@@ -9,13 +8,13 @@ from __future__ import annotations
 import json
 import re
 import threading
-import uuid
 from collections.abc import Callable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, NamedTuple, Self
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import urlsplit
 
 from tests.cloud.emulator import Broken
+from tests.cloud.invocation import rest_event
 from tests.cloud.server import Moto
 
 Invoke = Callable[[str, object], Any]
@@ -99,29 +98,17 @@ class Gateway:
         key = self._key_of(given)
         if method.get("apiKeyRequired") and key is None:
             return Answer(403, {"message": "Forbidden"})
-        query = parse_qs(parts.query, keep_blank_values=True)
-        event = {
-            "resource": resource["path"],
-            "path": parts.path,
-            "httpMethod": "POST",
-            "headers": given,
-            "multiValueHeaders": {name: [value] for name, value in given.items()},
-            "queryStringParameters": {name: values[-1] for name, values in query.items()} or None,
-            "multiValueQueryStringParameters": query or None,
-            "pathParameters": matched.groupdict() or None,
-            "stageVariables": None,
-            "requestContext": {
-                "apiId": self._api,
-                "stage": self._stage,
-                "path": f"/{self._stage}{parts.path}",
-                "resourcePath": resource["path"],
-                "httpMethod": "POST",
-                "requestId": str(uuid.uuid4()),
-                "identity": {"apiKeyId": key, "sourceIp": "203.0.113.9"},
-            },
-            "body": body,
-            "isBase64Encoded": False,
-        }
+        event = rest_event(
+            body,
+            given,
+            path=parts.path,
+            checked=key,
+            query=parts.query,
+            api=self._api,
+            stage=self._stage,
+            resource=resource["path"],
+            pathParameters=matched.groupdict() or None,
+        )
         uri = method["methodIntegration"]["uri"]
         try:
             answer = self._invoke(uri.split(":function:")[1].split("/")[0], event)

@@ -10,10 +10,10 @@ import random
 from datetime import timedelta
 
 import pytest
+from tests.property.stage import write_regardless
 
 from ci360_twilio.ports import Store
 from ci360_twilio.stores.dynamodb import DynamoStore
-from ci360_twilio.stores.dynamodb_table import Row
 from ci360_twilio.twin.chaos import Campaign
 from ci360_twilio.twin.conversing import Conversation
 from ci360_twilio.twin.mortal import MortalWorker
@@ -72,12 +72,6 @@ def test_whoever_writes_over_what_others_wrote_is_found_out(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The condition of each write is what keeps two workers from having one entry."""
-    write = TwinTable.write
-
-    def over(self: TwinTable, row: Row, *, before: int | None) -> bool:
-        known = self.read([row.pk])[row.pk]
-        return write(self, row, before=known.version if known else None) or before is None
-
-    monkeypatch.setattr(TwinTable, "write", over)
+    write_regardless(monkeypatch)
     verdicts = [OnATable(seed, MESSAGES).run() for seed in range(6)]
     assert sum(verdict.duplicates for verdict in verdicts) > 0

@@ -31,6 +31,7 @@ from tests.property.stage import (
     Together,
     Turns,
     Witnessed,
+    write_regardless,
 )
 
 from ci360_twilio.clients.nudge import Nudge
@@ -45,7 +46,6 @@ from ci360_twilio.logs import Log
 from ci360_twilio.ports import Store
 from ci360_twilio.settings import Settings
 from ci360_twilio.stores.dynamodb import DynamoStore
-from ci360_twilio.stores.dynamodb_table import Row
 from ci360_twilio.twin.callback import Callback, Failing
 from ci360_twilio.twin.chaos import PER_SECOND, Campaign, OneTenant, posted
 from ci360_twilio.twin.ci360_server import InsideCi360
@@ -55,7 +55,6 @@ from ci360_twilio.twin.flaky import flaky
 from ci360_twilio.twin.mortal import PUBLIC_URL
 from ci360_twilio.twin.oracle import Verdict
 from ci360_twilio.twin.play import Play
-from ci360_twilio.twin.table import TwinTable
 from ci360_twilio.wiring import Parts
 
 SEEDS, MESSAGES = range(12), 210
@@ -281,13 +280,7 @@ def test_whoever_writes_over_what_others_wrote_is_found_out(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A batch that comes twice is two functions that want the same entries."""
-    write = TwinTable.write
-
-    def over(self: TwinTable, row: Row, *, before: int | None) -> bool:
-        known = self.read([row.pk])[row.pk]
-        return write(self, row, before=known.version if known else None) or before is None
-
-    monkeypatch.setattr(TwinTable, "write", over)
+    write_regardless(monkeypatch)
     assert sum(play(seed, 80).verdict.duplicates for seed in SEEDS[:4]) > 0
 
 
