@@ -97,7 +97,7 @@ def _advice(code: str) -> str:
     return ""
 
 
-def code_of(exc: Exception) -> str:
+def code_of(exc: BaseException | None) -> str:
     """Give the code by which AWS names an error, or nothing."""
     response = getattr(exc, "response", {})
     return str(response.get("Error", {}).get("Code", ""))

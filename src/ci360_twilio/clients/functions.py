@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ci360_twilio.aws import make_client
+from ci360_twilio.aws import code_of, make_client
 from ci360_twilio.errors import NotKnown, SettingsError
 
 
@@ -23,12 +23,10 @@ def time_out_of(name: str, region: str | None) -> float:
 
     try:
         return float(client.get_function_configuration(FunctionName=name)["Timeout"])
-    except ClientError as exc:
-        raise _not_told(exc, exc.response["Error"]["Code"]) from exc
-    except BotoCoreError as exc:
+    except (BotoCoreError, ClientError) as exc:
         raise _not_told(exc) from exc
 
 
-def _not_told(cause: BaseException | None, code: str = "") -> NotKnown:
-    words = code or type(cause).__name__
+def _not_told(cause: BaseException | None) -> NotKnown:
+    words = code_of(cause) or type(cause).__name__
     return NotKnown(f"AWS does not tell the function's settings: {words}.")

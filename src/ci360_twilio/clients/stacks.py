@@ -135,10 +135,8 @@ class Stacks:
             The change set's name and what it would do; nothing where nothing would change.
 
         Raises:
-            AwsFailed: the stack cannot be changed as it is, or this cannot be made of it.
+            AwsFailed: this cannot be made of the stack.
         """
-        if state is not None:
-            refuse(self.name, state.status)
         is_new = state is None or not state.is_there
         with explained("read the template"):
             summary = self._cloud.get_template_summary(TemplateBody=template)

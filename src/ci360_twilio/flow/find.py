@@ -122,8 +122,8 @@ class Finding:
     def find_many(self, limit: int, each: Each = map) -> int:
         """Ask about up to ``limit`` entries; gives how many there were.
 
-        ``each`` asks: one after the other, unless told. Never raises for what the world does, but for ``LedgerUnavailable``: what was learned is then
-        written at the next call.
+        ``each`` asks: one after the other, unless told. Never raises for what the world does, but for
+        ``LedgerUnavailable``: what was learned is then written at the next call.
         """
         self._write_down(())
         entries = self.take(limit)

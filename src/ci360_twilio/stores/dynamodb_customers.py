@@ -175,7 +175,7 @@ class DynamoCustomers:
         pending = list(range(len(items)))
         for _ in range(ATTEMPTS):
             if not pending:
-                return [results[number] for number in range(len(items))]
+                break
             some = [items[number] for number in pending]
             done, lost = self._tried(partial(_applied, work, some), loose=loose)
             results |= {
@@ -184,7 +184,9 @@ class DynamoCustomers:
                 if pk_of_item(items[number]) not in lost
             }
             pending = [number for number in pending if number not in results]
-        raise LedgerUnavailable(CROWDED)
+        if pending:
+            raise LedgerUnavailable(CROWDED)
+        return [results[number] for number in range(len(items))]
 
     def _heads(
         self,
