@@ -15,6 +15,7 @@ import msgspec
 
 from bench.accept import bench_accept
 from bench.billed import bench_billed
+from bench.bulk import bench_bulk
 from bench.chaos import bench_chaos
 from bench.child import BenchFailed
 from bench.cold import bench_cold
@@ -37,6 +38,7 @@ BENCHES: dict[str, Bench] = {
     "send": bench_send,
     "reports": bench_reports,
     "consent": bench_consent,
+    "bulk": bench_bulk,
     "cold": bench_cold,
     "billed": bench_billed,
     "ledger": bench_ledger,

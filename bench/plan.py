@@ -24,6 +24,7 @@ class Plan:
     report_outcomes: int = 10_000
     report_seconds: float = 20.0
     import_rows: tuple[int, ...] = (100_000, 1_000_000)
+    bulk_rows: tuple[int, ...] = (100_000, 1_000_000)
     ledger_sizes: tuple[int, ...] = (10_000, 100_000, 1_000_000)
     trace_runs: int = 15
     chaos_rounds: int = 3
@@ -50,6 +51,7 @@ def quick_plan(*, imports: bool) -> Plan:
         report_outcomes=3_000,
         report_seconds=6.0,
         import_rows=(20_000, 100_000),
+        bulk_rows=(20_000, 100_000),
         ledger_sizes=(10_000, 100_000),
         trace_runs=5,
         chaos_rounds=1,

@@ -24,6 +24,7 @@
     │   └── AnswerLost                      a message may or may not exist
     ├── AwsFailed                      AWS did not do what it was asked for
     ├── Ci360Failed                    CI360 did not do what it was asked for
+    ├── AudienceBroken                 a bulk task's files or template cannot be used
     └── AddressRefused                 an address that was handed out may not be called
 
 Messages never hold a phone number, a text or a credential: they are logged and answered as they are.
@@ -268,6 +269,19 @@ class Ci360Failed(ConnectorError):
         self.reason = reason
         self.said = said
         self.retry_after = retry_after
+
+
+class AudienceBroken(ConnectorError):
+    """The files of a bulk task, or what it says of them, cannot be used; waiting will not help.
+
+    The message names columns and lines, never a cell.
+    """
+
+    code = "audience_broken"
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 class AddressRefused(ConnectorError):

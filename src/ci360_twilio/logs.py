@@ -54,6 +54,10 @@ REPORTS_RESUMED = "reports.resumed"
 CONSENT_CHANGED = "consent.changed"
 """A person, a list or CI360 changed consents; never who they are of."""
 PERSON_ERASED = "person.erased"
+JOB_CHANGED = "job.changed"
+"""A bulk job was received, or has come to another state, which ``decision`` says."""
+JOB_REJECTED = "job.rejected"
+"""A request that never became a job."""
 
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 

@@ -111,6 +111,17 @@ def _ledger(value: str) -> str:
     raise _Wrong("must be sqlite:////absolute/path.db, memory: or dynamodb:TABLE")
 
 
+def _files(value: str) -> str:
+    if not value.startswith("s3://"):
+        return str(Path(value).expanduser().absolute())
+    if not _BUCKET.fullmatch(value):
+        raise _Wrong("must be a folder, or s3://bucket/prefix")
+    return value
+
+
+_BUCKET = re.compile(r"s3://[a-z0-9][a-z0-9.\-]{1,61}[a-z0-9](?:/[A-Za-z0-9_./\-]{0,200})?")
+
+
 def _public_url(value: str) -> str:
     try:
         parts = urlsplit(value)
@@ -167,6 +178,9 @@ SETTINGS: Mapping[str, Setting] = {
     "bulk_hosts": Setting(
         _hosts, "Hosts (with port) of signed files besides Amazon S3; private ones only these."
     ),
+    "files": Setting(
+        _files, "Folder, or s3://bucket/prefix, for bulk jobs' files; default: beside the ledger."
+    ),
     "public_url": Setting(_public_url, "Base address at which Twilio and CI360 reach us."),
     "authenticated_upstream": Setting(
         _flag, "true: a gateway in front has authenticated every request."
@@ -213,6 +227,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     twilio_hosts: tuple[str, ...] = ()
     ci360_hosts: tuple[str, ...] = ()
     bulk_hosts: tuple[str, ...] = ()
+    files: str | None = None
     public_url: str | None = None
     authenticated_upstream: bool = False
     trusted_proxies: tuple[str, ...] = ()

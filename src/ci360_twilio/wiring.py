@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,16 +20,20 @@ from ci360_twilio.settings import Settings
 if TYPE_CHECKING:
     from ci360_twilio.clients.ci360 import Ci360Client
     from ci360_twilio.clients.twilio import TwilioClient
+    from ci360_twilio.flow.audience import Gates
+    from ci360_twilio.flow.bulk import Bulk, Fan
     from ci360_twilio.flow.catchup import CatchingUp
     from ci360_twilio.flow.dating import Dating
     from ci360_twilio.flow.find import Finding
     from ci360_twilio.flow.hear import Listening
+    from ci360_twilio.flow.intake import Intake
     from ci360_twilio.flow.pausing import Pausing
     from ci360_twilio.flow.preferences import Preferences
     from ci360_twilio.flow.report import Reporting
     from ci360_twilio.flow.send import Sending
     from ci360_twilio.flow.settle import Settlement
     from ci360_twilio.flow.webhook import Doorkeeper
+    from ci360_twilio.ports import Files
 
 LIST_SECONDS, POLL_SECONDS = 600.0, 60.0
 """How often a number's inbound messages are listed: in case a webhook was missed, and where none come."""
@@ -66,6 +70,8 @@ class Parts:
         self.store = store
         self.tenants = tenants
         self._trips = trips
+        self.fan: Fan | None = None
+        """How the chunks of bulk jobs are worked on, if not one by one."""
 
     @cached_property
     def client(self) -> TwilioClient:
@@ -183,6 +189,48 @@ class Parts:
         return Reporting(self.store, self.store, self.ci360, self.tenants, self.clock, self.log)
 
     @cached_property
+    def gates(self) -> Gates:
+        """Decides about messages of bulk jobs, besides tenants' documents."""
+        from ci360_twilio.flow.audience import Gates
+
+        return Gates(
+            timedelta(seconds=self.settings.event_ttl),
+            self.settings.default_sender,
+            self.settings.attribute_names,
+        )
+
+    @cached_property
+    def intake(self) -> Intake:
+        """Takes bulk tasks."""
+        from ci360_twilio.flow.intake import Intake
+
+        return Intake(self.store, self.tenants, self.clock, self.log, self.gates)
+
+    @cached_property
+    def files(self) -> Files:
+        """Keeps bulk jobs' files."""
+        return make_files(self.settings)
+
+    @cached_property
+    def bulk(self) -> Bulk:
+        """Works on bulk jobs."""
+        from ci360_twilio.clients.signed import SignedAddresses
+        from ci360_twilio.flow.bulk import Bulk, one_by_one
+        from ci360_twilio.stores.firsts import TemporaryFirsts
+
+        return Bulk(
+            self.store,
+            self.files,
+            SignedAddresses(self.settings.bulk_hosts),
+            self.tenants,
+            self.clock,
+            self.log,
+            self.gates,
+            firsts=TemporaryFirsts,
+            fan=self.fan or one_by_one,
+        )
+
+    @cached_property
     def preferences(self) -> Preferences:
         """Pulls and pushes contact preferences."""
         from ci360_twilio.flow.preferences import Preferences
@@ -197,7 +245,14 @@ class Parts:
         self.store.close()
 
 
-def wire(settings: Settings, log: Log, *, trips: bool = True, lazily: bool = False) -> Parts:
+def wire(
+    settings: Settings,
+    log: Log,
+    *,
+    trips: bool = True,
+    lazily: bool = False,
+    writes_many: bool = False,
+) -> Parts:
     """Make the parts of a process.
 
     Args:
@@ -205,13 +260,20 @@ def wire(settings: Settings, log: Log, *, trips: bool = True, lazily: bool = Fal
         log: hears of everything.
         trips: as :class:`Pausing` takes it.
         lazily: whether a table is opened when something is first written.
+        writes_many: whether this process writes a great many rows at one go.
 
     Raises:
         SettingsError: the settings name no tenants, or something this version does not have.
         LedgerUnavailable: the ledger cannot be opened.
     """
     tenants = make_tenants(settings)
-    return Parts(settings, log, make_store(settings, lazily=lazily), tenants, trips=trips)
+    return Parts(
+        settings,
+        log,
+        make_store(settings, lazily=lazily, writes_many=writes_many),
+        tenants,
+        trips=trips,
+    )
 
 
 def make_ci360(settings: Settings) -> Ci360Client:
@@ -254,7 +316,7 @@ def ledger_path(settings: Settings) -> Path | None:
     return Path(rest.removeprefix("///")) if scheme == "sqlite" else None
 
 
-def make_store(settings: Settings, *, lazily: bool = False) -> Store:
+def make_store(settings: Settings, *, lazily: bool = False, writes_many: bool = False) -> Store:
     """Open the ledger that the settings name; a table when something is first written, if told so."""
     if settings.ledger == "memory:":
         from ci360_twilio.stores.memory import MemoryStore
@@ -265,7 +327,7 @@ def make_store(settings: Settings, *, lazily: bool = False) -> Store:
         return _make_table(settings, lazily=lazily)
     from ci360_twilio.stores.sqlite import SqliteStore
 
-    return SqliteStore(path, hash_key=hash_key_of(settings, path))
+    return SqliteStore(path, hash_key=hash_key_of(settings, path), writes_many=writes_many)
 
 
 def _make_table(settings: Settings, *, lazily: bool) -> Store:
@@ -279,6 +341,25 @@ def _make_table(settings: Settings, *, lazily: bool) -> Store:
     name = settings.ledger.partition(":")[2]
     table = Table(make_client(), name)
     return DynamoStore(table, hash_key=settings.hash_key.encode(), lazily=lazily)
+
+
+def make_files(settings: Settings) -> Files:
+    """Choose where bulk jobs' files are.
+
+    Raises:
+        SettingsError: a ledger that is nowhere in particular needs to be told.
+    """
+    from ci360_twilio.clients.files import FolderFiles, make_s3_files
+
+    if settings.files is not None and settings.files.startswith("s3://"):
+        return make_s3_files(settings.files)
+    if settings.files is not None:
+        return FolderFiles(Path(settings.files))
+    path = ledger_path(settings)
+    if path is not None:
+        return FolderFiles(path.with_name(f"{path.name}.jobs"))
+    words = "Bulk jobs need CI360_TWILIO_FILES with this ledger: a folder, or s3://bucket/prefix."
+    raise SettingsError(words)
 
 
 def hash_key_of(settings: Settings, path: Path) -> bytes:

@@ -17,7 +17,8 @@ from ci360_twilio.clients.tenants import CachedTenants, Folder
 from ci360_twilio.clients.twilio import TwilioClient
 from ci360_twilio.core.entry import Entry, Status
 from ci360_twilio.core.pause import Scope
-from ci360_twilio.flow.accept import Acceptance, Accepted, Arrival
+from ci360_twilio.flow.accept import Acceptance, Accepted
+from ci360_twilio.flow.arrival import Arrival
 from ci360_twilio.flow.pausing import Pausing
 from ci360_twilio.flow.send import Sending
 from ci360_twilio.logs import Log

@@ -24,7 +24,8 @@ import pytest
 from ci360_twilio.core.due import sweep
 from ci360_twilio.core.entry import Entry, Status
 from ci360_twilio.edge.http import EVENTS, Request, Routes
-from ci360_twilio.flow.accept import Accepted, Arrival
+from ci360_twilio.flow.accept import Accepted
+from ci360_twilio.flow.arrival import Arrival
 from ci360_twilio.flow.find import Finding
 from ci360_twilio.flow.pausing import Pausing
 from ci360_twilio.flow.send import Sending

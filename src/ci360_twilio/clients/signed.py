@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import http.client
 import ipaddress
+import os
 import re
 import socket
 import ssl
@@ -17,6 +18,7 @@ import time
 from collections.abc import Callable, Iterable
 from contextlib import closing
 from http import HTTPStatus
+from pathlib import Path
 from typing import BinaryIO, NamedTuple
 from urllib.parse import urlsplit
 
@@ -147,9 +149,47 @@ class SignedAddresses:
                 _limit(sock, until)
                 connection.request("GET", place.target, headers=_headers(place))
                 with connection.getresponse() as response:
+                    check_status(response.status)
                     return _pour(response, sock, into, until)
             except (TimeoutError, http.client.HTTPException, ConnectionError, ssl.SSLError) as exc:
                 raise _away("connection_lost") from exc
+
+    def resume(self, url: object, into: Path, *, timeout: float) -> int:
+        """Fetch a file into a place, or what is not there yet of it; gives its size in bytes.
+
+        What was fetched before is kept only if the file is still the same, by its ``ETag``.
+
+        Raises:
+            AddressRefused: the address may not be called.
+            Ci360Failed: there is no such file, or it did not come whole; what came of it stays.
+        """
+        place, until = self.check(url), time.monotonic() + timeout
+        note = into.with_name(f"{into.name}.etag")
+        tag = _read_tag(note) if into.exists() else None
+        there = into.stat().st_size if tag else 0
+        headers = _headers(place)
+        if tag and there:
+            headers |= {"Range": f"bytes={there}-", "If-Range": tag}
+        with closing(_connect(place, until)) as connection:
+            try:
+                sock = connection.sock
+                _limit(sock, until)
+                connection.request("GET", place.target, headers=headers)
+                with connection.getresponse() as response:
+                    goes_on = response.status == HTTPStatus.PARTIAL_CONTENT and there > 0
+                    if response.status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and there:
+                        note.unlink(missing_ok=True)  # what is there fits nothing: begin anew
+                        raise _away("file_changed")
+                    if not goes_on:
+                        check_status(response.status)
+                        there = 0
+                    _keep_tag(note, response.getheader("ETag"))
+                    with open(into, "ab" if goes_on else "wb", opener=_private) as file:
+                        size = there + _pour(response, sock, file, until, most=MOST_BYTES - there)
+            except (TimeoutError, http.client.HTTPException, ConnectionError, ssl.SSLError) as exc:
+                raise _away("connection_lost") from exc
+        note.unlink(missing_ok=True)
+        return size
 
     def _pinned(self, host: str, port: int, *, private: bool) -> str:
         """Look a name up, once; gives the address to connect to."""
@@ -244,21 +284,44 @@ def _has_proxy(host: str) -> bool:
 
 
 def _pour(
-    response: http.client.HTTPResponse, sock: socket.socket, into: BinaryIO, until: float
+    response: http.client.HTTPResponse,
+    sock: socket.socket,
+    into: BinaryIO,
+    until: float,
+    *,
+    most: int = MOST_BYTES,
 ) -> int:
-    """Write a file as it comes; gives its size."""
-    check_status(response.status)
+    """Write a body as it comes; gives its size."""
     announced, size = response.length, 0
     # read1: what trickles must not outlast its time while a whole chunk of it is waited for
     while size != announced and (chunk := response.read1(CHUNK)):
         size += len(chunk)
-        if size > MOST_BYTES:
+        if size > most:
             raise _refused("file_too_large")
         into.write(chunk)
         _limit(sock, until)
     if announced not in (None, size):
         raise _away("connection_lost")
     return size
+
+
+def _read_tag(note: Path) -> str | None:
+    try:
+        return note.read_text() or None
+    except (OSError, UnicodeDecodeError):
+        return None
+
+
+def _keep_tag(note: Path, tag: str | None) -> None:
+    """Note which file this is, if its server tells strongly enough to go on with it."""
+    if tag and tag.startswith('"') and tag.isprintable():
+        note.write_text(tag)
+    else:
+        note.unlink(missing_ok=True)
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 def _limit(sock: socket.socket, until: float) -> None:

@@ -74,14 +74,20 @@ _GAP = re.compile(r";*[ \t]*(?:\n[ \t]*)?")
 _STRAY = re.compile(r"(?:[ \t]*;[ \t]*(?:\n[ \t]*)?)+")
 _LEADING = re.compile(r"[\s\ufeff]*")
 _ENTITY = re.compile(r"&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});")
-_MERGE_TAG = re.compile(r"\{\{[^{}\n]*\}\}")
+MERGE_TAG = re.compile(r"\{\{([^{}\n]*)\}\}")
 _HTML = re.compile(r"<(?:!doctype\s+html|/?(?:html|head|body)\b)[^<>]*>", re.IGNORECASE)
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_SOME_ADDRESS = "https://www.example.com"
 _MEDIA_BREAK = re.compile(r"\s*,\s*(?=https?://)|\s+", re.IGNORECASE)
 
 
-def parse_creative(text: str) -> Creative:
+def parse_creative(text: str, *, merged: bool = True) -> Creative:
     """Read a creative.
+
+    Args:
+        text: what the marketer wrote.
+        merged: whether merge tags were filled in. Where not they may stand anywhere, and what they
+            stand for is looked at once it is known (:mod:`ci360_twilio.core.audience`).
 
     Never raises: what is wrong with it stands in ``problems``, each with the line it is found on.
     Whether there is a recipient, a sender and something to send is decided by
@@ -91,7 +97,7 @@ def parse_creative(text: str) -> Creative:
     if "<" in text and _HTML.search(text):
         problem = Problem("html_creative", "This is an HTML page; use a plain text creative.", 1)
         return Creative(problems=(problem,))
-    return _Reader(text).read()
+    return _Reader(text, merged=merged).read()
 
 
 def split_media(value: str) -> tuple[str, ...]:
@@ -118,9 +124,14 @@ def length_problems(body: str, line: int | None) -> Iterator[Problem]:
 
 def value_problems(value: str, line: int | None) -> Iterator[Problem]:
     """Yield left-over merge tags and control characters of any part of a creative."""
-    if tag := _MERGE_TAG.search(value):
+    if tag := MERGE_TAG.search(value):
         words = "A merge tag was not filled in: CI360 had no such attribute."
         yield Problem("merge_tag", words, _line_of(value, tag.start(), line))
+    yield from control_problems(value, line)
+
+
+def control_problems(value: str, line: int | None) -> Iterator[Problem]:
+    """Yield control characters of any part of a creative."""
     if control := _CONTROL.search(value):
         words = f"A control character (U+{ord(control[0]):04X}) cannot be sent."
         yield Problem("control_character", words, _line_of(value, control.start(), line))
@@ -128,7 +139,7 @@ def value_problems(value: str, line: int | None) -> Iterator[Problem]:
 
 def has_merge_tag(value: str) -> bool:
     """Tell whether a merge tag was left in a value."""
-    return _MERGE_TAG.search(value) is not None
+    return MERGE_TAG.search(value) is not None
 
 
 def _line_of(text: str, offset: int, first: int | None) -> int | None:
@@ -165,8 +176,9 @@ def _is_web_address(url: str) -> bool:
 class _Reader:
     """One pass over the text; ``self.at`` is where reading goes on."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, *, merged: bool) -> None:
         self.text = text
+        self.merged = merged
         self.at = 0
         self.found: dict[Directive, str] = {}
         self.lines: dict[Directive, int] = {}
@@ -186,13 +198,9 @@ class _Reader:
         body_line = self._line(start)
         media: tuple[str, ...] = ()
         if listed := self.found.get(Directive.MEDIA_URLS):
-            media = split_media(listed)
-            self.problems.extend(media_problems(media, self.lines[Directive.MEDIA_URLS]))
-        if "{{" in self.text or _CONTROL.search(self.text):
-            for name, value in self.found.items():
-                self.problems.extend(value_problems(value, self.value_lines[name]))
-            self.problems.extend(value_problems(body, body_line))
-        self.problems.extend(length_problems(body, body_line))
+            media = split_media(listed) if self.merged else (listed,)
+        if self.merged:
+            self._look_through(media, body, body_line)
         return Creative(
             to=self.found.get(Directive.TO),
             sender=self.found.get(Directive.FROM),
@@ -202,6 +210,16 @@ class _Reader:
             lines=self.lines,
             problems=tuple(self.problems),
         )
+
+    def _look_through(self, media: tuple[str, ...], body: str, body_line: int) -> None:
+        """Find what is wrong with the parts."""
+        if media:
+            self.problems.extend(media_problems(media, self.lines[Directive.MEDIA_URLS]))
+        if "{{" in self.text or _CONTROL.search(self.text):
+            for name, value in self.found.items():
+                self.problems.extend(value_problems(value, self.value_lines[name]))
+            self.problems.extend(value_problems(body, body_line))
+        self.problems.extend(length_problems(body, body_line))
 
     def _directive(self) -> bool:
         """Read one directive with the gap behind it; false where the body starts."""
@@ -215,7 +233,8 @@ class _Reader:
                 self._not_terminated(known)
             return False  # what follows the last semicolon is the body
         name, value = NAMES[known["name"].upper()], text[known.end() : end]
-        if "\n" in value and not (name is Directive.MEDIA_URLS and _all_web(value)):
+        filled = value if self.merged else MERGE_TAG.sub(_SOME_ADDRESS, value)
+        if "\n" in value and not (name is Directive.MEDIA_URLS and _all_web(filled)):
             self._not_terminated(known)
             return False
         self._keep(name, value, known)

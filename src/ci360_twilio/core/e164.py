@@ -85,6 +85,30 @@ def _plan(code: str) -> _Plan | None:
     )
 
 
+def look_up(address: str) -> tuple[str | None, bool]:
+    """Give a recipient's country as :func:`country_of` does, and whether it is a valid number there.
+
+    Parsing costs most, so that both are found at one go. Ids that are no numbers are valid.
+    """
+    number = address.rpartition(":")[2]
+    if not E164.fullmatch(number):
+        return None, True
+    try:
+        parsed = phonenumbers.parse(number)
+    except phonenumbers.NumberParseException:
+        return None, False
+    region = phonenumbers.region_code_for_number(parsed)
+    if region is None:
+        return _main_region(parsed), False
+    is_valid = phonenumbers.is_valid_number_for_region(parsed, region)
+    return (region if region.isalpha() else None), is_valid
+
+
+def _main_region(parsed: phonenumbers.PhoneNumber) -> str | None:
+    region = phonenumbers.region_code_for_country_code(parsed.country_code or 0)
+    return region if region and region.isalpha() and region != "ZZ" else None
+
+
 @lru_cache(maxsize=16_384)
 def country_of(address: str) -> str | None:
     """Give the country of a recipient by its two letters (ISO 3166-1), as far as the number tells.
@@ -101,5 +125,4 @@ def country_of(address: str) -> str | None:
     except phonenumbers.NumberParseException:
         return None
     region = phonenumbers.region_code_for_number(parsed)
-    region = region or phonenumbers.region_code_for_country_code(parsed.country_code or 0)
-    return region if region and region.isalpha() and region != "ZZ" else None
+    return region if region and region.isalpha() else _main_region(parsed) if not region else None

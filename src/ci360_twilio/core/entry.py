@@ -227,6 +227,8 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """What our gates found wrong: field and words, without content."""
     bulk: bool = False
     """Whether it belongs to an audience's file; single events go first."""
+    job: str | None = None
+    """The bulk job that brought it."""
     place: str | None = None
     """Where an accepted entry waits that could be sent by its time alone."""
     correlation: str | None = None

@@ -11,7 +11,8 @@ import json
 import math
 import re
 from datetime import UTC, datetime, timedelta
-from typing import Any, NoReturn
+from functools import cache
+from typing import Any, NoReturn, TypeVar
 
 import msgspec
 
@@ -73,14 +74,28 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     issues: tuple[Issue, ...] = ()
 
 
-_decode_payload = msgspec.json.Decoder(Payload).decode
+P = TypeVar("P", bound=msgspec.Struct)
+
+
+@cache
+def _decoder(kind: type[P]) -> msgspec.json.Decoder[P]:
+    return msgspec.json.Decoder(kind)
 
 
 def parse_payload(body: bytes) -> Payload | None:
+    """Decode the body of an event; see :func:`parse_body`."""
+    return parse_body(body, Payload)
+
+
+def parse_body(body: bytes, kind: type[P]) -> P | None:
     """Decode a request body, whatever its Content-Type says.
 
+    Args:
+        body: as it came.
+        kind: the members that matter, each of any type and with ``None`` as its default.
+
     Returns:
-        The payload, or ``None`` for an empty body and ``{}`` (CI360's *Test Endpoint*).
+        The members, or ``None`` for an empty body and ``{}`` (CI360's *Test Endpoint*).
 
     Raises:
         NotJson: it is not exactly one JSON object in UTF-8.
@@ -89,9 +104,10 @@ def parse_payload(body: bytes) -> Payload | None:
         text = body.decode()  # msgspec does not look inside the strings that it skips
         if _EMPTY.fullmatch(text):
             return None
-        return _decode_payload(body)
+        found: P = _decoder(kind).decode(body)
+        return found
     except msgspec.ValidationError:
-        return _decode_slowly(text)
+        return _decode_slowly(text, kind)
     except (msgspec.DecodeError, UnicodeError, RecursionError):
         raise NotJson("The body is not one JSON object.") from None
 
@@ -99,7 +115,7 @@ def parse_payload(body: bytes) -> Payload | None:
 _EMPTY = re.compile(r"[ \t\r\n]*(?:\{[ \t\r\n]*\}[ \t\r\n]*)?")
 
 
-def _decode_slowly(text: str) -> Payload:
+def _decode_slowly(text: str, kind: type[P]) -> P:
     """Decode what msgspec does not: numbers out of its range, which are then found wrong by value."""
 
     def refuse(_: str) -> NoReturn:
@@ -115,7 +131,7 @@ def _decode_slowly(text: str) -> Payload:
         raise NotJson("The body is not one JSON object.") from None
     if not isinstance(raw, dict):
         raise NotJson("The body is not one JSON object.")
-    return Payload(*(raw.get(name) for name in Payload.__struct_encode_fields__))
+    return kind(*(raw.get(name) for name in kind.__struct_encode_fields__))
 
 
 def parse_event(payload: Payload, tenant_id: TenantId, now: datetime) -> Event:
@@ -124,7 +140,7 @@ def parse_event(payload: Payload, tenant_id: TenantId, now: datetime) -> Event:
     Raises:
         Unprocessable: it has no usable ``guid``, so nothing can be recorded under it.
     """
-    read = _Reading()
+    read = Reading()
     guid = read.text(payload.guid, "guid")
     if guid is None or len(guid) > MAX_GUID:
         words = f"must be a string of 1 to {MAX_GUID} characters"
@@ -136,7 +152,7 @@ def parse_event(payload: Payload, tenant_id: TenantId, now: datetime) -> Event:
     contact = read.members(payload.contact, "contactResponse")
     outbound = read.members(payload.outbound, "outboundProperties")
     properties = read.members(payload.properties, "properties")
-    identities = {name: value for name in IDENTITIES if (value := _loose(properties.get(name)))}
+    identities = {name: value for name in IDENTITIES if (value := loose(properties.get(name)))}
     if datahub_id := read.text(payload.identity_id, "identityId"):
         identities = {"datahub_id": datahub_id, **identities}
     return Event(
@@ -150,7 +166,7 @@ def parse_event(payload: Payload, tenant_id: TenantId, now: datetime) -> Event:
             event_name=read.text(payload.event_name, "eventName"),
             task_id=read.text(impression.get("taskId"), "impression.taskId"),
             task_version_id=read.text(impression.get("taskVersionId"), "impression.taskVersionId"),
-            task_code=_loose(properties.get("externalCode")),
+            task_code=loose(properties.get("externalCode")),
             creative_id=read.text(impression.get("creativeId"), "impression.creativeId"),
             response_tracking_code=read.text(
                 contact.get("responseTrackingCode"), "contactResponse.responseTrackingCode"
@@ -161,26 +177,28 @@ def parse_event(payload: Payload, tenant_id: TenantId, now: datetime) -> Event:
     )
 
 
-def _loose(value: object) -> str | None:
-    """Read a property that CI360 writes as a string and a custom body may write as a number."""
+def loose(value: object) -> str | None:
+    """Read a value that CI360 writes as a string and a custom body may write as a number."""
     if isinstance(value, bool) or not isinstance(value, str | int):
         return None
     return str(value) or None
 
 
-class _Reading:
+class Reading:
     """Reads members of the expected type and collects what is wrong."""
 
     def __init__(self) -> None:
         self.issues: list[Issue] = []
 
     def text(self, value: object, name: str) -> str | None:
+        """Read a text; an empty one is none."""
         if value is None or isinstance(value, str):
             return value or None
         self.issues.append(Issue(name, "must be a string"))
         return None
 
     def flag(self, value: object, name: str) -> bool:
+        """Read *true* or *false*; what is missing is *false*."""
         if isinstance(value, bool):
             return value
         if value is not None and value != "":
@@ -188,15 +206,19 @@ class _Reading:
         return False
 
     def members(self, value: object, name: str) -> dict[str, Any]:
+        """Read an object; what is missing is empty."""
         if isinstance(value, dict):
             return value
         if value is not None and value != "":
             self.issues.append(Issue(name, "must be an object"))
         return {}
 
-    def attributes(self, value: object) -> dict[str, str]:
-        members = self.members(value, "outboundProperties.properties")
-        return {name.lower(): text for name, member in members.items() if (text := _loose(member))}
+    def attributes(
+        self, value: object, name: str = "outboundProperties.properties"
+    ) -> dict[str, str]:
+        """Read attributes with a value, their names in lower case."""
+        members = self.members(value, name)
+        return {name.lower(): text for name, member in members.items() if (text := loose(member))}
 
     def moment(self, value: object, now: datetime) -> datetime | None:
         """Read epoch milliseconds, as a number or as digits in a string."""

@@ -195,7 +195,8 @@ def _clean(value: str | None, problems: list[Problem]) -> str | None:
     """Trim an attribute and look through it as through a creative's value."""
     if value is None or not (value := value.strip()):
         return None
-    problems.extend(value_problems(value, None))
+    if "{{" in value or not value.isprintable():
+        problems.extend(value_problems(value, None))
     return value
 
 

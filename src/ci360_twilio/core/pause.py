@@ -26,6 +26,7 @@ class Scope(StrEnum):
     TASK = "task"
     SENDER = "sender"
     COUNTRY = "country"
+    JOB = "job"
     REPORTS = "reports"
     """What CI360 is told of a tenant's messages; never the messages."""
 
@@ -51,7 +52,7 @@ class Pause(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     scope: Scope
     tenant_id: TenantId | None = None
     value: str | None = None
-    """The task's code, the sender, or the country's two letters."""
+    """The task's code, the sender, the country's two letters, or the job's id."""
     cause: Cause
     reason: str
     """A code, as an entry carries it: ``paused``, ``hourly_limit``, ``twilio_20003``, ``restored``."""
@@ -94,6 +95,8 @@ class Pause(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
             return False
         if self.scope is Scope.TASK:
             return entry.origin.task_code == self.value
+        if self.scope is Scope.JOB:
+            return entry.job == self.value
         if self.scope is Scope.SENDER:
             return entry.message is not None and entry.message.sender == self.value
         if self.scope is Scope.COUNTRY:

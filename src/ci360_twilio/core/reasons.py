@@ -44,6 +44,8 @@ REASON_WORDS: Mapping[str, str] = {
     "invalid_media_url": "A media address is none.",
     "invalid_recipient": "The recipient is not a possible telephone number.",
     "invalid_sender": "The sender is none that Twilio knows.",
+    "duplicate_number": "The number stands on an earlier row of the same audience, which got the message.",
+    "job_canceled": "The bulk job was canceled before the message was sent.",
     "job_failed": "CI360 could not do the job.",
     "lease_ended": "The worker that was sending it has not been heard of again.",
     "list_too_long": "Twilio lists more messages to the recipient than are looked through.",

@@ -126,6 +126,11 @@ def smart_encode(text: str) -> str:
     return text if _GSM_7.issuperset(text) else text.translate(_smart_map())
 
 
+def replacement_of(character: str) -> str | None:
+    """Give what Smart Encoding writes for a character; ``None`` where it leaves it."""
+    return _smart_map().get(ord(character))
+
+
 def _gsm_7(text: str) -> Segments:
     if _BASIC.issuperset(text):
         units = len(text)

@@ -16,19 +16,23 @@ import msgspec
 from ci360_twilio import __version__
 from ci360_twilio.core.access import parse_credentials
 from ci360_twilio.core.entry import UNFINISHED, Entry, Status
+from ci360_twilio.core.job import State
 from ci360_twilio.errors import ConnectorError, LedgerUnavailable
-from ci360_twilio.flow.accept import Acceptance, Accepted, Answer, Arrival, Ignored
+from ci360_twilio.flow.accept import Acceptance, Accepted, Answer, Ignored
 from ci360_twilio.flow.addresses import INBOUND, STATUS
+from ci360_twilio.flow.arrival import Arrival
 from ci360_twilio.flow.webhook import Webhook
-from ci360_twilio.logs import EVENT_REJECTED, INBOUND_REFUSED, RECEIPT_REFUSED, Log
+from ci360_twilio.logs import EVENT_REJECTED, INBOUND_REFUSED, JOB_REJECTED, RECEIPT_REFUSED, Log
 from ci360_twilio.ports import Vitals
 
 if TYPE_CHECKING:  # the direct Lambda has no webhooks, and starts sooner without them
     from ci360_twilio.flow.dating import Dating
     from ci360_twilio.flow.hear import Listening, Taken
+    from ci360_twilio.flow.intake import Answered, Booked, Intake
     from ci360_twilio.flow.settle import Settlement
 
 EVENTS = "/ci360/events"
+BULK = "/ci360/bulk"
 RETRY_AFTER = "5"
 """Seconds that a caller is asked to wait after a 503."""
 DATING_SECONDS = 4.0
@@ -82,6 +86,7 @@ class Routes:
         vitals: Vitals,
         log: Log,
         *,
+        intake: Intake | None = None,
         settlement: Settlement | None = None,
         listening: Listening | None = None,
         dating: Dating | None = None,
@@ -96,6 +101,7 @@ class Routes:
             acceptance: the verb behind ``POST /ci360/events``.
             vitals: the ledger, for ``/readyz``.
             log: where unexpected errors are told.
+            intake: the verb behind ``POST /ci360/bulk``, where bulk tasks are taken.
             settlement: the verb behind ``POST /twilio/status/<tenant id>``, where Twilio may call.
             listening: the verb behind ``POST /twilio/inbound/<tenant id>``, likewise.
             dating: asks when customers wrote, where their consent hangs on it.
@@ -107,6 +113,7 @@ class Routes:
         self._acceptance = acceptance
         self._vitals = vitals
         self._log = log
+        self._intake = intake
         self._settlement = settlement
         self._listening = listening
         self._dating = dating
@@ -120,6 +127,8 @@ class Routes:
         """Answer one request of any route."""
         if request.path == EVENTS:
             return self.events([request])[0]
+        if request.path == BULK:
+            return self.bulk(request)
         if request.path.startswith(STATUS):
             return self.statuses([request])[0]
         if request.path.startswith(INBOUND):
@@ -137,7 +146,12 @@ class Routes:
 
     def too_large(self, request: Request, most: int) -> Response:
         """Refuse a request whose body was not read to its end, and count it as its route does."""
-        refusals = {EVENTS: EVENT_REJECTED, STATUS: RECEIPT_REFUSED, INBOUND: INBOUND_REFUSED}
+        refusals = {
+            EVENTS: EVENT_REJECTED,
+            BULK: JOB_REJECTED,
+            STATUS: RECEIPT_REFUSED,
+            INBOUND: INBOUND_REFUSED,
+        }
         name = next((one for path, one in refusals.items() if request.path.startswith(path)), None)
         if name is not None:
             self._log.info(name, request_id=request.request_id, decision=413, reason="too_large")
@@ -159,6 +173,25 @@ class Routes:
         arrivals = [self._arrival(request) for request in requests]
         upset = LedgerUnavailable("The event could not be taken just now.")
         return self._answered(self._acceptance.accept_many, arrivals, upset)
+
+    def bulk(self, request: Request) -> Response:
+        """Answer a request to ``/ci360/bulk``."""
+        from ci360_twilio.flow.intake import Booked
+
+        if self._intake is None:
+            return _not_found(request)
+        if request.method != "POST":
+            return _method_not_allowed(request, "POST")
+        upset = LedgerUnavailable("The task could not be taken just now.")
+
+        def take(arrivals: list[Arrival]) -> list[Answered]:
+            return [intake.take(arrival) for arrival in arrivals]
+
+        intake = self._intake
+        answer: Answered = self._answered(take, [self._arrival(request)], upset)[0]
+        if isinstance(answer, Booked):
+            return _of_job(answer, request.request_id)
+        return respond(answer, request.request_id)
 
     def statuses(self, requests: Sequence[Request]) -> list[Response]:
         """Answer a batch of status callbacks, with one commit."""
@@ -313,6 +346,22 @@ def outcome(answer: Accepted, status: int, request_id: str) -> Response:
     code = entry.reason or str(entry.status)
     words = _WORDS.get(entry.status, "The message was not sent; nothing was made.")
     return failure(status, code, words, request_id, _details(entry), shown)
+
+
+def _of_job(answer: Booked, request_id: str) -> Response:
+    """Give the response that shows a job: 202 while it is under way, 422 where it failed."""
+    job = answer.job
+    shown = {
+        "status": job.state,
+        "job": job.id,
+        "reason": job.reason,
+        "rows": job.rows or None,
+        "duplicate": answer.duplicate or None,
+    }
+    if job.state is State.FAILED:
+        words = job.words or "The task has failed."
+        return failure(422, job.reason or "failed", words, request_id, shown=shown)
+    return _ok(200 if job.ended else 202, shown)
 
 
 _WORDS = {

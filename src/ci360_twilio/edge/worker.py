@@ -18,6 +18,7 @@ from ci360_twilio.core.entry import Entry, Fact, Key
 from ci360_twilio.core.pause import Cause
 from ci360_twilio.edge.reporter import Reporter
 from ci360_twilio.edge.rounds import attend_to_customers, look_after_messages
+from ci360_twilio.edge.workshop import Workshop
 from ci360_twilio.errors import LedgerUnavailable
 from ci360_twilio.flow.patience import ATTEMPT_SECONDS
 from ci360_twilio.flow.send import Begun
@@ -54,6 +55,7 @@ class Worker:
         self._stopping = False
         self._kept = threading.Event()
         self._reporter = Reporter(parts)
+        self._workshop = Workshop(parts)
 
     def stop(self) -> None:
         """Ask the worker to take nothing new; safe in a signal handler."""
@@ -65,6 +67,7 @@ class Worker:
         keepers = [
             threading.Thread(target=self._keep, args=(look_after_messages,), name="keep"),
             threading.Thread(target=self._keep, args=(attend_to_customers,), name="attend"),
+            threading.Thread(target=self._keep, args=(self._see_to_jobs,), name="jobs"),
         ]
         for thread in (*senders, *keepers):
             thread.start()
@@ -84,6 +87,10 @@ class Worker:
             for thread in keepers:
                 thread.join()
             self._reporter.stop()
+            self._workshop.stop()
+
+    def _see_to_jobs(self, _: Parts, is_over: Callable[[], bool]) -> None:
+        self._workshop.look(is_over)
 
     def _send(self) -> None:
         """Make attempts, one after the other, until there is nothing more to come."""

@@ -12,37 +12,17 @@ from typing import Any
 
 import msgspec
 
-from ci360_twilio.core.access import NONE, Credentials, fits
-from ci360_twilio.core.advance import owing
-from ci360_twilio.core.creative import Problem, parse_creative
+from ci360_twilio.core.creative import parse_creative
 from ci360_twilio.core.due import sweep
-from ci360_twilio.core.e164 import country_of
-from ci360_twilio.core.entry import Entry, Status, Step, key_of
+from ci360_twilio.core.entry import Entry, Status
 from ci360_twilio.core.event import MAX_BYTES, OUTBOUND, Event, Payload, parse_event, parse_payload
-from ci360_twilio.core.message import DEFAULT_NAMES, AttributeNames, Message, compose
-from ci360_twilio.core.tenant import Tenant, TenantId, parse_tenant_id
-from ci360_twilio.errors import (
-    ConnectorError,
-    Forbidden,
-    LedgerUnavailable,
-    NoCredential,
-    TenantUnknown,
-    TooLarge,
-)
+from ci360_twilio.core.message import DEFAULT_NAMES, AttributeNames, compose
+from ci360_twilio.core.tenant import Tenant, TenantId
+from ci360_twilio.core.verdict import Verdict, entry_of, judge
+from ci360_twilio.errors import ConnectorError, LedgerUnavailable, TooLarge
+from ci360_twilio.flow.arrival import Arrival, let_in
 from ci360_twilio.logs import EVENT_ACCEPTED, EVENT_REJECTED, Log, safe_guid, safe_task
 from ci360_twilio.ports import Clock, Inserted, Ledger, Tenants
-
-
-class Arrival(msgspec.Struct, frozen=True, kw_only=True):
-    """One request of CI360's, as an edge hands it in."""
-
-    body: bytes
-    credentials: Credentials = NONE
-    waived: bool = False
-    """Whether a tenant without credentials is served here: loopback, or a gateway checked."""
-    trusted: bool = False
-    """Whether the caller need not present anything: a person at the command line."""
-    request_id: str = ""
 
 
 class Ignored(msgspec.Struct, frozen=True, kw_only=True):
@@ -123,7 +103,7 @@ class Acceptance:
             payload = parse_payload(arrival.body)
             if payload is None:
                 return Ignored(reason="test")
-            tenant = self._tenant(parse_tenant_id(payload.tenant_id), arrival, now)
+            tenant = let_in(self._tenants, payload.tenant_id, arrival, now)
             if _is_foreign(payload):
                 guid = payload.guid if isinstance(payload.guid, str) else None
                 return Ignored(reason="event_type", guid=guid)
@@ -133,91 +113,41 @@ class Acceptance:
         except ConnectorError as exc:
             return exc
 
-    def _tenant(self, tenant_id: TenantId, arrival: Arrival, now: datetime) -> Tenant:
-        """Let the caller in: no credential 401, a wrong one and an unknown tenant alike 403."""
-        sent, trusted = arrival.credentials.sent, arrival.trusted
-        if not sent and not arrival.waived and not trusted:
-            raise NoCredential("The request carries no credential.")
-        try:
-            tenant = self._tenants.get(tenant_id)
-        except TenantUnknown:
-            raise Forbidden(_FORBIDDEN) from None
-        if trusted:
-            return tenant
-        if tenant.has_credentials:
-            if not sent:
-                raise NoCredential("The request carries no credential.")
-            if not fits(arrival.credentials, tenant, now):
-                raise Forbidden(_FORBIDDEN)
-        elif not arrival.waived:
-            raise Forbidden(_FORBIDDEN)
-        return tenant
-
     def _entry(self, event: Event, tenant: Tenant, now: datetime) -> Entry:
-        status, reason, message, problems = self._verdict(event, tenant, now)
-        since = min(event.generated_at or now, now)
-        expires_at = since + self._ttl
-        kept = max(timedelta(days=tenant.retention_days), self._ttl)
-        step = Step(at=now, step="accept", decision=status.value, reason=reason)
-        entry = Entry(
-            key=key_of(tenant.id, event.guid),
-            tenant_id=tenant.id,
-            guid=event.guid,
-            status=status,
-            reason=reason,
-            created_at=now,
+        return entry_of(
+            self._verdict(event, tenant, now),
+            tenant,
+            event.guid,
+            event.origin,
+            now=now,
+            since=min(event.generated_at or now, now),
+            ttl=self._ttl,
             generated_at=event.generated_at,
-            due_at=now,
-            expires_at=expires_at,
-            purge_at=now + kept,
-            message=message,
-            origin=event.origin,
-            problems=problems,
-            consent_group=tenant.group_of(message.sender) if message else None,
-            tells=tenant.tells,
-            history=(step,),
         )
-        return owing(entry, now)
 
-    def _verdict(
-        self, event: Event, tenant: Tenant, now: datetime
-    ) -> tuple[Status, str | None, Message | None, tuple[tuple[str, str], ...]]:
-        """Pass the gates behind the key: status, reason, message, and problems in words."""
+    def _verdict(self, event: Event, tenant: Tenant, now: datetime) -> Verdict:
+        """Pass the gates behind the key."""
         if event.issues:
             words = tuple((issue.field, str(issue)) for issue in event.issues)
-            return Status.REFUSED, "invalid_event", None, words
+            return Verdict(Status.REFUSED, "invalid_event", None, words)
         if event.control_group:
-            return Status.SUPPRESSED, "control_group", None, ()
+            return Verdict(Status.SUPPRESSED, "control_group")
         if event.generated_at is not None and now - event.generated_at > self._ttl:
-            return Status.EXPIRED, "expired", None, ()
-        creative = parse_creative(event.creative or "")
+            return Verdict(Status.EXPIRED, "expired")
         message, found = compose(
-            creative,
+            parse_creative(event.creative or ""),
             event.attributes,
             tenant,
             default_sender=self._default_sender,
             names=self._names,
         )
-        errors = tuple(problem for problem in found if problem.error)
-        if message is None or errors:
-            return Status.REFUSED, errors[0].code, None, tuple(map(_words, errors))
-        if tenant.countries is not None and country_of(message.to) not in tenant.countries:
-            return Status.SUPPRESSED, "country_not_allowed", message, ()
-        return Status.ACCEPTED, None, message, ()
-
-
-_FORBIDDEN = "The credential does not fit this tenant."
+        return judge(message, found, tenant, "impression.creativeContent")
 
 
 def _is_foreign(payload: Payload) -> bool:
     """Tell whether the event is of another type; a missing or broken type is looked at later."""
     kind = payload.event_type
     return isinstance(kind, str) and kind not in ("", OUTBOUND)
-
-
-def _words(problem: Problem) -> tuple[str, str]:
-    where = f"line {problem.line}: " if problem.line else ""
-    return "impression.creativeContent", f"{where}{problem.message}"
 
 
 def _accepted(inserted: Inserted, now: datetime) -> Accepted:

@@ -20,7 +20,7 @@ class Target(NamedTuple):
     scope: Scope
     tenant_id: TenantId | None = None
     value: str | None = None
-    """The task's code, the sender, or the country's two letters."""
+    """The task's code, the sender, the country's two letters, or the job's id."""
 
     def __str__(self) -> str:
         """Name it: ``task TSK_101 of tenant T``."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple, Protocol
@@ -215,6 +216,32 @@ class Ledger(Protocol):
         These are unknown ones, and sent ones without a final status. Each gets the fact ``looked``
         with :func:`core.due.next_look`, so that no other process asks at the same time, and is
         given as it is then.
+        """
+        ...
+
+
+class Foreseen:
+    """What a rehearsal would have written so far, as far as it decides about what comes later."""
+
+    def __init__(self) -> None:
+        self.keys: set[Key] = set()
+        self.received: Counter[tuple[TenantId, str]] = Counter()
+        """Messages by whose and whom they are to."""
+
+
+class Foresight(Protocol):
+    """What would come of entries, without writing any."""
+
+    def foresee(
+        self,
+        entries: Sequence[Entry],
+        *,
+        recipient_limits: Mapping[TenantId, int] = NO_LIMITS,
+        so_far: Foreseen | None = None,
+    ) -> list[Inserted]:
+        """Tell what :meth:`Ledger.insert_many` would give, after all that ``so_far`` tells of.
+
+        Nothing is written; ``so_far`` takes note of these, too, where it is given. A known key's entry is given as it is.
         """
         ...
 

@@ -7,13 +7,15 @@ from typing import Protocol
 from ci360_twilio.ports.chores import Chores, Strays
 from ci360_twilio.ports.controls import Controls
 from ci360_twilio.ports.customers import Consents, Inbox, Privacy
-from ci360_twilio.ports.ledger import Archive, Ledger, Vitals
+from ci360_twilio.ports.jobs import Jobs
+from ci360_twilio.ports.ledger import Archive, Foresight, Ledger, Vitals
 from ci360_twilio.ports.reports import Reports
 
 
 class Store(
     Ledger,
     Archive,
+    Foresight,
     Vitals,
     Controls,
     Reports,
@@ -22,6 +24,7 @@ class Store(
     Privacy,
     Chores,
     Strays,
+    Jobs,
     Protocol,
 ):
     """A whole store."""

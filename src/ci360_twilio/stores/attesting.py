@@ -34,7 +34,7 @@ from ci360_twilio.core.receipt import moment_of
 from ci360_twilio.core.report import Outcome
 from ci360_twilio.errors import Failure
 from ci360_twilio.ports import Hearing, Received
-from ci360_twilio.stores.transaction import Wishes
+from ci360_twilio.stores.transaction import Consenting, Wishes
 
 OPTED_OUT = "opted_out"
 """The reason of an entry that its recipient's wish keeps from being sent."""
@@ -52,7 +52,7 @@ def subjects_of(entry: Entry) -> list[Subject]:
     return [Subject(entry.tenant_id, person, group) for group in groups if group is not None]
 
 
-def is_blocked(tx: Wishes, entry: Entry) -> bool:
+def is_blocked(tx: Consenting, entry: Entry) -> bool:
     """Tell whether the recipient's wish keeps an entry from being sent."""
     if not tx.has_consents():
         return False

@@ -121,7 +121,7 @@ def _swap(staged: Path, ledger: Path, kept: Path, hash_key: bytes) -> None:
 def _carry_over(db: sqlite3.Connection, hash_key: bytes) -> None:
     """Write into the attached ledger what must not be undone of the main one.
 
-    What customers wrote and wish, as it is known now, and how far Twilio's lists were read; what was
+    What customers wrote and wish, as it is known now, and how far Twilio's lists were read and bulk jobs have come; what was
     erased, or deleted in its time, is deleted there, too; the audit's lines, in place of the same ones
     that may hold a text which was taken from them since.
     """
@@ -147,6 +147,7 @@ _CARRY = (
             ("consents", "subject, tenant, state, recipient, ask_at, data"),
             ("inbound", "tenant, sid, customer, heard_at, purge_at, report_at, aside, data"),
             ("chores", "name, due_at, mark"),
+            ("jobs", "key, tenant, created_at, is_open, version, data"),
         )
     ),
     "DELETE FROM attached.entries WHERE is_entry(tenant, guid) IN (SELECT hash FROM main.tombstones)",
@@ -276,7 +277,7 @@ def _says(
 
 _TABLES = (
     *("entries", "tombstones", "state", "pauses", "budgets", "tallies", "audit"),
-    *("inbound", "consents", "chores", "strays"),
+    *("inbound", "consents", "chores", "strays", "jobs"),
 )
 _OUT_OF_REACH = ("SQLITE_CANTOPEN", "SQLITE_IOERR", "SQLITE_READONLY", "SQLITE_PERM")
 """Errors that say nothing of what the file holds."""

@@ -20,7 +20,7 @@ from operator import methodcaller
 import msgspec
 
 from ci360_twilio.core.advance import advance
-from ci360_twilio.core.due import Work
+from ci360_twilio.core.due import Work, purged
 from ci360_twilio.core.entry import UNFINISHED, Entry, Fact, Key, Kind, Lease, Status
 from ci360_twilio.core.pause import Pause
 from ci360_twilio.core.tenant import TenantId
@@ -28,6 +28,7 @@ from ci360_twilio.errors import LedgerUnavailable
 from ci360_twilio.ports import (
     NO_LIMITS,
     Claimed,
+    Foreseen,
     Inserted,
     Mark,
     Note,
@@ -52,6 +53,7 @@ from ci360_twilio.stores.dynamodb_items import (
     moment,
     place_list,
 )
+from ci360_twilio.stores.dynamodb_jobs import DynamoJobs
 from ci360_twilio.stores.dynamodb_rows import Rows
 from ci360_twilio.stores.dynamodb_table import THREADS, Found, Row, Table
 from ci360_twilio.stores.memory import matches
@@ -60,7 +62,7 @@ _WAITING = (Work.SEND, Work.BULK, Work.PACED, Work.PARKED)
 _UNFINISHED = (*_WAITING, Work.FIND, Work.DECIDE)
 
 
-class DynamoStore(DynamoCustomers):
+class DynamoStore(DynamoCustomers, DynamoJobs):
     """Keeps entries in a DynamoDB table; see :class:`ci360_twilio.ports.Store` for the contract."""
 
     def __init__(self, table: Table, *, hash_key: bytes, lazily: bool = False) -> None:
@@ -92,6 +94,11 @@ class DynamoStore(DynamoCustomers):
     def _inserted(
         self, rows: Rows, entries: Sequence[Entry], limits: Mapping[TenantId, int]
     ) -> list[Inserted]:
+        restored_at = self._read_about(rows, entries)
+        return [recording.inserted(rows, entry, restored_at, limits) for entry in entries]
+
+    def _read_about(self, rows: Rows, entries: Sequence[Entry]) -> datetime | None:
+        """Read all that decides about new entries; gives when the ledger was last restored."""
         subjects = [one for entry in entries for one in attesting.subjects_of(entry)]
         rows.load(
             [
@@ -102,8 +109,26 @@ class DynamoStore(DynamoCustomers):
                 *(pk for entry in entries for pk in rows.latest_pks(entry)),
             ]
         )
-        restored_at = self._state(rows).restored_at
-        return [recording.inserted(rows, entry, restored_at, limits) for entry in entries]
+        return self._state(rows).restored_at
+
+    def foresee(
+        self,
+        entries: Sequence[Entry],
+        *,
+        recipient_limits: Mapping[TenantId, int] = NO_LIMITS,
+        so_far: Foreseen | None = None,
+    ) -> list[Inserted]:
+        """Tell what would come of entries."""
+        rows = self._rows()
+        restored_at = self._read_about(rows, entries)
+        found = []
+        for entry in entries:
+            known = rows.get(entry.key)
+            if known is None and rows.is_buried(entry.key):
+                known = purged(entry)
+            limits = recipient_limits
+            found.append(recording.foreseen(rows, entry, known, restored_at, limits, so_far))
+        return found
 
     def claim(
         self,

@@ -16,6 +16,7 @@ key        document                                 lists
 ``B#``     a sender's budget
 ``T#``     how many messages a tenant has started
 ``L#``     the latest messages to a recipient
+``J#``     a bulk job                               in all, open ones
 ========== ======================================== =======================================
 
 ``pauses`` and ``state`` are single rows.
@@ -32,6 +33,7 @@ from ci360_twilio.core.consent import Consent, person_of
 from ci360_twilio.core.due import Work
 from ci360_twilio.core.entry import Entry, Key
 from ci360_twilio.core.inbound import Inbound
+from ci360_twilio.core.job import Job, JobKey
 from ci360_twilio.core.pause import Pause
 from ci360_twilio.core.tenant import TenantId
 from ci360_twilio.ports import Note, Stray
@@ -44,6 +46,7 @@ INBOUND_DUE, QUESTIONS = "inbound", "questions"
 """Lists of what is due: inbound messages to be deleted, consents that hang on dates."""
 LETTERS, NOTES, STRAYS, CONSENTS = "letters", "notes", "strays", "consents"
 """Lists of everything of a kind."""
+JOBS, OPEN_JOBS = "jobs", "jobs/open"
 PLACED = (Work.PACED, Work.PARKED)
 KEPT_OVER = 30 * 86_400
 """Seconds that an entry which nobody purged stays behind its time before DynamoDB deletes it."""
@@ -54,6 +57,7 @@ decode_inbound = msgspec.json.Decoder(Inbound).decode
 decode_consent = msgspec.json.Decoder(Consent).decode
 decode_note = msgspec.json.Decoder(Note).decode
 decode_stray = msgspec.json.Decoder(Stray).decode
+decode_job = msgspec.json.Decoder(Job).decode
 decode_pauses = msgspec.json.Decoder(list[Pause]).decode
 
 
@@ -89,6 +93,7 @@ _DECODERS: dict[str, Any] = {
     "W": decode_consent,
     "N": decode_note,
     "S": decode_stray,
+    "J": decode_job,
     "C": decode_chore,
     "T": decode_tally,
     "L": decode_latest,
@@ -107,6 +112,11 @@ def decode(row: Row) -> Any:
 def pk_of(key: Key) -> str:
     """Give the key of the row that holds a document of either kind."""
     return f"I#{key}" if key.startswith("inbound:") else f"E#{key}"
+
+
+def job_pk(key: JobKey) -> str:
+    """Give the key of a job's row."""
+    return f"J#{key}"
 
 
 def consent_pk(hashed: bytes) -> str:
@@ -171,6 +181,9 @@ def row_of(pk: str, document: Any, sequence: int, table: Table, *, recipient: st
             names = {"due": (f"chore/{kind}", moment(ms(document.due_at)) + document.name)}
     elif isinstance(document, Stray):
         names = {"place": (STRAYS, moment(ms(document.last_at)) + order)}
+    elif isinstance(document, Job):
+        made = moment(ms(document.created_at)) + order
+        names = {"place": (JOBS, made)} | ({} if document.ended else {"ended": (OPEN_JOBS, made)})
     elif isinstance(document, Note):
         names = {"place": (NOTES, order)}
     elif pk.startswith("L#"):

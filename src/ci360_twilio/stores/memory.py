@@ -8,13 +8,14 @@ from datetime import UTC, datetime
 from itertools import islice
 
 from ci360_twilio.core.advance import advance
-from ci360_twilio.core.due import Work, due
+from ci360_twilio.core.due import Work, due, purged
 from ci360_twilio.core.entry import UNFINISHED, Entry, Fact, Key, Lease
 from ci360_twilio.core.pause import Pause
 from ci360_twilio.core.tenant import TenantId
 from ci360_twilio.ports import (
     NO_LIMITS,
     Claimed,
+    Foreseen,
     Inserted,
     Mark,
     Note,
@@ -27,9 +28,10 @@ from ci360_twilio.ports import (
 from ci360_twilio.stores import claiming, recording, reporting, steering
 from ci360_twilio.stores.columns import report_at
 from ci360_twilio.stores.memory_customers import MemoryCustomers
+from ci360_twilio.stores.memory_jobs import MemoryJobs
 
 
-class MemoryStore(MemoryCustomers):
+class MemoryStore(MemoryCustomers, MemoryJobs):
     """Keeps entries in this process; as safe as the process, no safer.
 
     See :class:`ci360_twilio.ports.Store` for the contract.
@@ -42,7 +44,8 @@ class MemoryStore(MemoryCustomers):
             hash_key: the key of tombstones, and of consents and their seals.
             most: how many entries are kept; beyond it the oldest finished ones are forgotten.
         """
-        super().__init__(hash_key)
+        MemoryCustomers.__init__(self, hash_key)
+        MemoryJobs.__init__(self, hash_key)
         self._most = most
         self._restored_at: datetime | None = None
 
@@ -52,6 +55,28 @@ class MemoryStore(MemoryCustomers):
         """Write entries under new keys."""
         with self._lock:
             return [self._insert(entry, recipient_limits) for entry in entries]
+
+    def foresee(
+        self,
+        entries: Sequence[Entry],
+        *,
+        recipient_limits: Mapping[TenantId, int] = NO_LIMITS,
+        so_far: Foreseen | None = None,
+    ) -> list[Inserted]:
+        """Tell what would come of entries."""
+        with self._lock:
+            rows = self._rows
+            return [
+                recording.foreseen(
+                    rows,
+                    entry,
+                    rows.get(entry.key) or (purged(entry) if rows.is_buried(entry.key) else None),
+                    self._restored_at,
+                    recipient_limits,
+                    so_far,
+                )
+                for entry in entries
+            ]
 
     def _insert(self, entry: Entry, limits: Mapping[TenantId, int]) -> Inserted:
         inserted = recording.inserted(self._rows, entry, self._restored_at, limits)

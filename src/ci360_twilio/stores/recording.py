@@ -10,9 +10,10 @@ from ci360_twilio.core.due import admit, purged
 from ci360_twilio.core.entry import Entry, Fact, Key, Kind, Status
 from ci360_twilio.core.pause import Cause, Pause, Scope, paused_by
 from ci360_twilio.core.tenant import TenantId
-from ci360_twilio.ports import Inserted
+from ci360_twilio.ports import Foreseen, Inserted
 from ci360_twilio.stores import attesting
-from ci360_twilio.stores.transaction import Inserting, Transaction
+from ci360_twilio.stores.columns import recipient_of
+from ci360_twilio.stores.transaction import Admitting, Inserting, Transaction
 
 MINUTES = 60
 """How far back messages count against a tenant's limit of an hour."""
@@ -23,7 +24,7 @@ STRAYS_KEPT = timedelta(days=30)
 
 
 def admitted(
-    tx: Transaction, entry: Entry, restored_at: datetime | None, limits: Mapping[TenantId, int]
+    tx: Admitting, entry: Entry, restored_at: datetime | None, limits: Mapping[TenantId, int]
 ) -> Entry:
     """Give a new entry as it is to be written: held or suppressed, where it must not be sent."""
     if entry.status is Status.ACCEPTED and attesting.is_blocked(tx, entry):
@@ -52,6 +53,52 @@ def inserted(
         return Inserted(purged(entry), created=False)
     entry = admitted(tx, entry, restored_at, limits)
     tx.add(entry)
+    return Inserted(entry, created=True)
+
+
+class _Trial:
+    """What decides about a new entry, with what a rehearsal would have written before it."""
+
+    def __init__(self, tx: Admitting, so_far: Foreseen) -> None:
+        self._so_far = so_far
+        self._tx = tx
+        self.has_consents = tx.has_consents
+        self.consent = tx.consent
+
+    def received(self, tenant_id: TenantId, recipient: str, at: datetime, most: int, /) -> int:
+        earlier = self._so_far.received[tenant_id, recipient]
+        return earlier + self._tx.received(tenant_id, recipient, at, most)
+
+
+def foreseen(
+    tx: Admitting,
+    entry: Entry,
+    known: Entry | None,
+    restored_at: datetime | None,
+    limits: Mapping[TenantId, int],
+    so_far: Foreseen | None,
+) -> Inserted:
+    """Tell what would come of an entry; see :meth:`ci360_twilio.ports.Foresight.foresee`.
+
+    Args:
+        tx: is read only.
+        entry: new, or as new as it seems.
+        known: what stands under its key, or stood there before it was deleted.
+        restored_at: when the ledger was last restored.
+        limits: as :meth:`ci360_twilio.ports.Ledger.insert_many` takes them.
+        so_far: what would have been written before, if that matters.
+    """
+    if known is not None:
+        return Inserted(known, created=False)
+    if so_far is None:
+        return Inserted(admitted(tx, entry, restored_at, limits), created=True)
+    if entry.key in so_far.keys:
+        return Inserted(entry, created=False)
+    so_far.keys.add(entry.key)
+    entry = admitted(_Trial(tx, so_far), entry, restored_at, limits)
+    recipient = recipient_of(entry)
+    if recipient is not None and entry.tenant_id in limits:
+        so_far.received[entry.tenant_id, recipient] += 1
     return Inserted(entry, created=True)
 
 

@@ -15,6 +15,7 @@ from ci360_twilio.core.tenant import TenantId
 from ci360_twilio.ports import (
     NO_LIMITS,
     Claimed,
+    Foreseen,
     Inserted,
     Mark,
     Note,
@@ -28,7 +29,8 @@ from ci360_twilio.stores import claiming, recording, sqlite_reads, steering
 from ci360_twilio.stores.columns import ms
 from ci360_twilio.stores.sqlite_customers import SqliteCustomers
 from ci360_twilio.stores.sqlite_file import BUSY_SECONDS, read_state, set_state
-from ci360_twilio.stores.sqlite_rows import SqliteRows
+from ci360_twilio.stores.sqlite_jobs import SqliteJobs
+from ci360_twilio.stores.sqlite_rows import SqliteRows, prepare
 from ci360_twilio.stores.sqlite_wishes import Touched
 from ci360_twilio.stores.tombstone import tombstone
 
@@ -36,41 +38,80 @@ _AT_ONCE = 1000
 """Entries of a restore that are read together."""
 
 
-class SqliteStore(SqliteCustomers):
+class SqliteStore(SqliteCustomers, SqliteJobs):
     """Keeps entries in a SQLite file; see :class:`ci360_twilio.ports.Store` for the contract."""
 
-    def __init__(self, path: Path, *, hash_key: bytes, busy_seconds: float = BUSY_SECONDS) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        hash_key: bytes,
+        busy_seconds: float = BUSY_SECONDS,
+        writes_many: bool = False,
+    ) -> None:
         """Open the ledger, making or migrating it where needed.
 
         Args:
             path: the file; it and its folder are made where they are not there.
             hash_key: the key of tombstones, and of consents and their seals.
             busy_seconds: how long a write waits for another process's.
+            writes_many: whether this process writes a great many rows at one go.
 
         Raises:
             LedgerUnavailable: it cannot be opened just now.
             LedgerUnusable: it is no ledger, damaged, or on a network file system.
         """
-        super().__init__(path, hash_key=hash_key, busy_seconds=busy_seconds)
+        super().__init__(
+            path, hash_key=hash_key, busy_seconds=busy_seconds, writes_many=writes_many
+        )
 
     def insert_many(
         self, entries: Sequence[Entry], *, recipient_limits: Mapping[TenantId, int] = NO_LIMITS
     ) -> list[Inserted]:
         """Write entries under new keys, in one commit."""
+        ready = [prepare(entry) for entry in entries]
         with self._file.writing() as db:
             restored_at, rows = read_state(db).restored_at, self._rows(db)
             buried = self._buried(db, entries)
+            rows.count_ahead(entries, recipient_limits)
             results = []
-            for entry in entries:
+            for entry, prepared in zip(entries, ready, strict=True):
                 if entry.key in buried:
                     results.append(Inserted(purged(entry), created=False))
                     continue
                 admitted = recording.admitted(rows, entry, restored_at, recipient_limits)
-                if rows.add(admitted):
+                if rows.add(admitted, prepared if admitted is entry else None):
                     results.append(Inserted(admitted, created=True))
                 else:
                     results.append(Inserted(_repeated(rows, entry), created=False))
             return results
+
+    def foresee(
+        self,
+        entries: Sequence[Entry],
+        *,
+        recipient_limits: Mapping[TenantId, int] = NO_LIMITS,
+        so_far: Foreseen | None = None,
+    ) -> list[Inserted]:
+        """Tell what would come of entries; the file is only read."""
+
+        def read(db: sqlite3.Connection) -> list[Inserted]:
+            restored_at, rows = read_state(db).restored_at, self._rows(db, trial=True)
+            buried = self._buried(db, entries)
+            rows.count_ahead(entries, recipient_limits)
+            return [
+                recording.foreseen(
+                    rows,
+                    entry,
+                    purged(entry) if entry.key in buried else rows.get(entry.key),
+                    restored_at,
+                    recipient_limits,
+                    so_far,
+                )
+                for entry in entries
+            ]
+
+        return self._file.read(read)
 
     def claim(
         self,

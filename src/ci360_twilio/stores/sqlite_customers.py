@@ -45,9 +45,16 @@ _KEY_CHECK = "key_check"
 class SqliteCustomers:
     """See :mod:`ci360_twilio.ports` for the contracts; :class:`SqliteStore` is the whole."""
 
-    def __init__(self, path: Path, *, hash_key: bytes, busy_seconds: float = BUSY_SECONDS) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        hash_key: bytes,
+        busy_seconds: float = BUSY_SECONDS,
+        writes_many: bool = False,
+    ) -> None:
         """Open the file; see :class:`SqliteStore`."""
-        self._file = SqliteFile(path, busy_seconds=busy_seconds)
+        self._file = SqliteFile(path, busy_seconds=busy_seconds, writes_many=writes_many)
         self._hash_key = hash_key
         try:
             self._check_key()

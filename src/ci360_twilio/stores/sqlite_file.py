@@ -26,11 +26,14 @@ import msgspec
 
 from ci360_twilio.errors import LedgerUnavailable, LedgerUnusable
 
-SCHEMA = 3
+SCHEMA = 4
 """The schema this code writes; ``sqlite_000N.sql`` beside this file makes version N of N-1."""
 
 APPLICATION_ID = 0x43333630
 """Marks a SQLite file as a ledger of ours (sqlite.org/pragma.html#pragma_application_id)."""
+
+MANY_PAGES = 32000
+"""Of the WAL, that a process folds in at one time which writes a great many rows: 128 MB."""
 
 BUSY_SECONDS = 5.0
 """How long a write waits for another process's lock before it gives up."""
@@ -74,8 +77,16 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
 class SqliteFile:
     """One file with one connection that writes and one that reads. Safe for many threads."""
 
-    def __init__(self, path: Path, *, busy_seconds: float = BUSY_SECONDS) -> None:
+    def __init__(
+        self, path: Path, *, busy_seconds: float = BUSY_SECONDS, writes_many: bool = False
+    ) -> None:
         """Open the file, making or migrating it where needed.
+
+        Args:
+            path: of the file.
+            busy_seconds: how long a write waits for another process's.
+            writes_many: whether this process writes a great many rows at one go: more of the file is
+                kept in memory then, and the WAL is folded in less often.
 
         Raises:
             LedgerUnavailable: it cannot be opened just now.
@@ -83,6 +94,7 @@ class SqliteFile:
         """
         self._path = path
         self._busy = busy_seconds
+        self._writes_many = writes_many
         self._lock = threading.RLock()
         self._read_lock = threading.Lock()
         self._writer: sqlite3.Connection | None = None
@@ -232,6 +244,9 @@ class SqliteFile:
         db.execute("PRAGMA synchronous = FULL")
         db.execute("PRAGMA secure_delete = ON")
         db.execute("PRAGMA cache_size = -16000")  # 16 MB; the key's index is read at random
+        if self._writes_many:
+            db.execute("PRAGMA cache_size = -32000")
+            db.execute(f"PRAGMA wal_autocheckpoint = {MANY_PAGES}")
         db.execute("PRAGMA busy_timeout = 0")  # _begin waits, more evenly than SQLite would
         return db
 

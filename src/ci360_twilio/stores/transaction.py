@@ -20,6 +20,30 @@ from ci360_twilio.core.tenant import TenantId
 from ci360_twilio.ports import Note
 
 
+class Consenting(Protocol):
+    """What recipients wish, as it stands in the transaction."""
+
+    def has_consents(self) -> bool:
+        """Tell whether there is any consent at all."""
+        ...
+
+    def consent(self, subject: Subject) -> Consent | None:
+        """Read a consent."""
+        ...
+
+
+class Admitting(Consenting, Protocol):
+    """What decides about an entry that is new."""
+
+    def received(self, tenant_id: TenantId, recipient: str, at: datetime, most: int, /) -> int:
+        """Count a tenant's messages to a recipient in the 24 hours before a moment.
+
+        Those of the rest of its day (UTC) count, too: they were written by a clock that is ahead.
+        More than ``most`` need not be counted.
+        """
+        ...
+
+
 class Entries(Protocol):
     """The entries, as they stand in the transaction."""
 
@@ -53,14 +77,6 @@ class Entries(Protocol):
 
     def with_sid(self, sid: str) -> list[Entry]:
         """List the entries that have a SID: one at most, in what these steps have written."""
-        ...
-
-    def received(self, tenant_id: TenantId, recipient: str, at: datetime, most: int, /) -> int:
-        """Count a tenant's messages to a recipient in the 24 hours before a moment.
-
-        Those of the rest of its day (UTC) count, too: they were written by a clock that is ahead.
-        More than ``most`` need not be counted.
-        """
         ...
 
 
@@ -100,16 +116,8 @@ class Rules(Protocol):
         ...
 
 
-class Wishes(Protocol):
+class Wishes(Consenting, Protocol):
     """What customers wrote and wish, as it stands in the transaction."""
-
-    def has_consents(self) -> bool:
-        """Tell whether there is any consent at all."""
-        ...
-
-    def consent(self, subject: Subject) -> Consent | None:
-        """Read a consent."""
-        ...
 
     def keep_consent(self, subject: Subject, consent: Consent) -> Consent:
         """Seal and write a consent, new or over what stands there; gives it as it is sealed."""
@@ -167,7 +175,7 @@ class Erasing(Protocol):
         ...
 
 
-class Transaction(Entries, Rules, Wishes, Owing, Erasing, Protocol):
+class Transaction(Admitting, Entries, Rules, Wishes, Owing, Erasing, Protocol):
     """One commit."""
 
 

@@ -26,7 +26,8 @@ from ci360_twilio.core.match import Listed
 from ci360_twilio.core.pause import Cause, Pause, Scope
 from ci360_twilio.core.tenant import Tenant, TenantId, parse_tenant, parse_tenant_id
 from ci360_twilio.errors import ConnectorError, LedgerUnavailable
-from ci360_twilio.flow.accept import Acceptance, Accepted, Arrival
+from ci360_twilio.flow.accept import Acceptance, Accepted
+from ci360_twilio.flow.arrival import Arrival
 from ci360_twilio.flow.find import Finding
 from ci360_twilio.flow.settle import Settled, Settlement
 from ci360_twilio.flow.webhook import Doorkeeper, Webhook

@@ -27,8 +27,9 @@ from ci360_twilio.edge.http import (
     respond,
 )
 from ci360_twilio.errors import LedgerUnavailable, LedgerUnusable
-from ci360_twilio.flow.accept import Acceptance, Accepted, Answer, Arrival
+from ci360_twilio.flow.accept import Acceptance, Accepted, Answer
 from ci360_twilio.flow.addresses import STATUS
+from ci360_twilio.flow.arrival import Arrival
 from ci360_twilio.flow.settle import Settlement
 from ci360_twilio.flow.webhook import MAX_WEBHOOK, Doorkeeper
 from ci360_twilio.logs import Log

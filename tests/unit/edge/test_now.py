@@ -17,7 +17,8 @@ from ci360_twilio.core.entry import Entry, Fact, Key, Kind, Lease, Status
 from ci360_twilio.core.tenant import TenantId
 from ci360_twilio.edge.now import send_now
 from ci360_twilio.errors import LedgerUnavailable
-from ci360_twilio.flow.accept import Acceptance, Accepted, Arrival
+from ci360_twilio.flow.accept import Acceptance, Accepted
+from ci360_twilio.flow.arrival import Arrival
 from ci360_twilio.flow.send import Sending
 from ci360_twilio.ports import NO_LIMITS
 from ci360_twilio.stores.memory import MemoryStore

@@ -19,7 +19,8 @@ from ci360_twilio.core.receipt import Receipt
 from ci360_twilio.core.tenant import TenantId
 from ci360_twilio.edge.worker import Worker
 from ci360_twilio.errors import LedgerUnavailable
-from ci360_twilio.flow.accept import Accepted, Arrival
+from ci360_twilio.flow.accept import Accepted
+from ci360_twilio.flow.arrival import Arrival
 from ci360_twilio.flow.send import Sending
 from ci360_twilio.ports import NO_LIMITS, Query
 from ci360_twilio.stores.memory import MemoryStore

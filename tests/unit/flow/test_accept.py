@@ -28,7 +28,8 @@ from ci360_twilio.errors import (
     TenantUnavailable,
     TenantUnknown,
 )
-from ci360_twilio.flow.accept import Acceptance, Accepted, Answer, Arrival, Ignored
+from ci360_twilio.flow.accept import Acceptance, Accepted, Answer, Ignored
+from ci360_twilio.flow.arrival import Arrival
 from ci360_twilio.logs import Log
 from ci360_twilio.ports import NO_LIMITS, Inserted, Query
 from ci360_twilio.stores.memory import MemoryStore

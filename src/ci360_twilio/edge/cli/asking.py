@@ -14,8 +14,9 @@ from ci360_twilio.edge.cli.given import open_ledger
 from ci360_twilio.edge.cli.serve import make_log
 from ci360_twilio.errors import SettingsError, TenantUnavailable
 from ci360_twilio.flow.steer import Steering
-from ci360_twilio.ports import Tenants
-from ci360_twilio.settings import read_settings
+from ci360_twilio.logs import Log
+from ci360_twilio.ports import Store, Tenants
+from ci360_twilio.settings import Settings, read_settings
 from ci360_twilio.wiring import make_tenants, utc_now
 
 
@@ -34,13 +35,20 @@ def add_reason(command: argparse.ArgumentParser) -> None:
 def steering(*, sends: bool = False) -> Iterator[Steering]:
     """Open the ledger to change it; only what sends needs the tenants to be set up."""
     settings = read_settings()
-    tenants: Tenants = make_tenants(settings) if sends else _NoTenants()
+    tenants: Tenants | None = make_tenants(settings) if sends else None
     store = open_ledger()
     try:
         log = make_log(settings, "steer")
-        yield Steering(store, tenants, utc_now, log, event_ttl=settings.event_ttl)
+        yield steering_of(store, settings, log, tenants)
     finally:
         store.close()
+
+
+def steering_of(
+    store: Store, settings: Settings, log: Log, tenants: Tenants | None = None
+) -> Steering:
+    """Make what changes a ledger that is open."""
+    return Steering(store, tenants or _NoTenants(), utc_now, log, event_ttl=settings.event_ttl)
 
 
 class _NoTenants:

@@ -15,7 +15,8 @@ from ci360_twilio.edge.cli.serve import make_log
 from ci360_twilio.edge.http import respond
 from ci360_twilio.edge.now import send_now
 from ci360_twilio.errors import SettingsError
-from ci360_twilio.flow.accept import Accepted, Arrival, Ignored
+from ci360_twilio.flow.accept import Accepted, Ignored
+from ci360_twilio.flow.arrival import Arrival
 from ci360_twilio.settings import read_settings
 from ci360_twilio.wiring import wire
 

@@ -128,6 +128,7 @@ def _routes(parts: Parts, host: str) -> Routes:
         parts.log,
         on_loopback=is_loopback(host) and settings.public_url is None,
         authenticated_upstream=settings.authenticated_upstream,
+        intake=parts.intake,
         settlement=parts.settlement,
         listening=parts.listening,
         dating=parts.dating,
@@ -228,7 +229,7 @@ def _worker(options: argparse.Namespace) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: worker.stop())
     if options.supervised:
-        threading.Thread(target=_stop_at_end_of_input, args=(worker,), daemon=True).start()
+        threading.Thread(target=stop_at_end_of_input, args=(worker.stop,), daemon=True).start()
     # A hundred threads share the interpreter with the one that writes: it gets its turn sooner.
     sys.setswitchinterval(0.001)
     os.nice(5)  # where processors are short, callers are answered before messages are sent
@@ -240,7 +241,8 @@ def _worker(options: argparse.Namespace) -> int:
     return 0
 
 
-def _stop_at_end_of_input(worker: Worker) -> None:
+def stop_at_end_of_input(stop: Callable[[], object]) -> None:
+    """Stop when whoever started this process has gone."""
     while os.read(sys.stdin.fileno(), 1024):
         pass
-    worker.stop()
+    stop()

@@ -1,0 +1,248 @@
+"""A rehearsal set up: temporary files, the ledger that is asked, and helpers; see :mod:`flow.rehearse`."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple, cast
+
+import msgspec
+
+from ci360_twilio.clients.files import FolderFiles
+from ci360_twilio.clients.signed import SignedAddresses
+from ci360_twilio.core.audience import CREATIVE, parse_columns
+from ci360_twilio.core.bulk import parse_bulk_payload, parse_job
+from ci360_twilio.core.job import Job, State
+from ci360_twilio.core.prices import LIST_PRICES, Prices
+from ci360_twilio.core.tenant import Tenant, TenantId, parse_tenant_id
+from ci360_twilio.edge.workshop import Helpers
+from ci360_twilio.errors import SettingsError, TenantUnknown
+from ci360_twilio.flow.accept import Acceptance
+from ci360_twilio.flow.audience import Gates
+from ci360_twilio.flow.bulk import DATA, METADATA, Bulk, Checked, Fan, one_by_one
+from ci360_twilio.flow.bulk import Store as BulkStore
+from ci360_twilio.flow.rehearse import Events, Report, Stage, Trial, limit_of, report_of
+from ci360_twilio.flow.tally import Tally
+from ci360_twilio.logs import Log
+from ci360_twilio.ports import Foreseen, Ledger, Store
+from ci360_twilio.settings import Settings
+from ci360_twilio.stores.firsts import TemporaryFirsts
+from ci360_twilio.stores.memory import MemoryStore
+from ci360_twilio.wiring import hash_key_of, ledger_path, make_store, make_tenants, utc_now
+
+FETCH_SECONDS = 600.0
+ALONE = 500_000
+"""Bytes of a file up to which helpers would cost more than they bring."""
+
+
+class Asked(NamedTuple):
+    """What a person wants rehearsed."""
+
+    settings: Settings
+    tenant_id: TenantId | None
+    prices: Prices = LIST_PRICES
+    with_ledger: bool = True
+    """Whether the ledger is asked for opt-outs and what was sent already."""
+    progress: Callable[[int], None] = lambda _: None
+    """Hears how many rows were counted."""
+
+
+def rehearse_audience(asked: Asked, creative: str, audience: Path) -> Report:
+    """Rehearse a creative with a file of customers, whose first line names its columns."""
+    tenant = _tenant(asked)
+    with audience.open("rb") as file:
+        head = file.readline(1 << 20)
+    now = utc_now()
+    job = Job(
+        id="0" * 16,
+        tenant_id=tenant.id,
+        occurrence_id="rehearsal",
+        state=State.CHECKING,
+        created_at=now,
+        updated_at=now,
+        purge_at=now,
+        parameters={CREATIVE: creative},
+    )
+
+    def put(files: FolderFiles, job: Job) -> None:
+        with files.making(f"{job.folder}/{METADATA}") as metadata:
+            metadata.write(head)
+        files.scratch(f"{job.folder}/{DATA}").with_name(DATA).symlink_to(audience.absolute())
+
+    return _rehearsed(asked, tenant, job, put, kind="audience", size=audience.stat().st_size)
+
+
+def rehearse_bulk(asked: Asked, body: bytes) -> Report:
+    """Rehearse a bulk task: its files are fetched, and nothing else is done."""
+    payload = parse_bulk_payload(body)
+    if payload is None:
+        raise SettingsError("The body asks for nothing.")
+    tenant = _tenant(asked, payload.tenant_id)
+    gates = gates_of(asked.settings)
+    job, issues = parse_job(
+        payload,
+        tenant,
+        utc_now(),
+        gates.ttl,
+        default_sender=gates.default_sender,
+        names=gates.names,
+    )
+    if issues:
+        words = "; ".join(f"{issue.field} {issue}" for issue in issues)
+        raise SettingsError(f"The task cannot be used: {words}.")
+    signed = SignedAddresses(asked.settings.bulk_hosts)
+
+    def put(files: FolderFiles, job: Job) -> None:
+        for name, url in ((METADATA, job.metadata_url), (DATA, job.data_url)):
+            place = files.scratch(f"{job.folder}/{name}")
+            signed.resume(url, place, timeout=FETCH_SECONDS)
+            files.adopt(f"{job.folder}/{name}", place)
+
+    return _rehearsed(asked, tenant, job, put, kind="bulk", size=ALONE + 1)
+
+
+def rehearse_events(asked: Asked, lines: Iterator[bytes]) -> Report:
+    """Rehearse events, each a line as CI360 would post it."""
+    settings = asked.settings
+    tenants = make_tenants(settings)
+    with _ledger(asked) as store:
+        acceptance = Acceptance(
+            cast("Ledger", Trial(store, Foreseen())),
+            tenants,
+            utc_now,
+            Log(level="error"),
+            event_ttl=settings.event_ttl,
+            default_sender=settings.default_sender,
+            names=settings.attribute_names,
+        )
+        tally, found = Events(acceptance).tally(line for line in lines if line.strip())
+        if asked.tenant_id is not None:
+            found = {asked.tenant_id}
+        if len(found) > 1:
+            raise SettingsError("The events are of several tenants; rehearse each for itself.")
+        if not found:
+            raise SettingsError("No event is one of a known tenant; name it with --tenant.")
+        return _report(asked, tenants.get(found.pop()), tally, store, "events")
+
+
+def gates_of(settings: Settings) -> Gates:
+    """Give what decides about messages besides tenants' documents."""
+    return Gates(
+        timedelta(seconds=settings.event_ttl), settings.default_sender, settings.attribute_names
+    )
+
+
+def _rehearsed(
+    asked: Asked,
+    tenant: Tenant,
+    job: Job,
+    put: Callable[[FolderFiles, Job], None],
+    *,
+    kind: str,
+    size: int,
+) -> Report:
+    with tempfile.TemporaryDirectory(prefix="ci360-twilio-rehearsal-") as folder:
+        root = Path(folder)
+        make = partial(_make_stage, asked, root, is_merged=kind == "audience")
+        helpers = Helpers(make) if size > ALONE else None
+        try:
+            files = FolderFiles(root)
+            put(files, job)
+            with files.reading(f"{job.folder}/{METADATA}") as stream:
+                columns = parse_columns(stream.read())
+            job = msgspec.structs.replace(job, columns=columns.names)
+            with _ledger(asked) as store:
+                bulk, stage = _staged(asked, root, store, helpers, is_merged=kind == "audience")
+                checked = bulk.check(job)
+                tally = Tally()
+                for one in (helpers or one_by_one)(stage.tally, job, bulk.plan(job)):
+                    tally.add(one)
+                    asked.progress(tally.rows)
+                limit = limit_of(job)
+                return _report(asked, tenant, tally, store, kind, checked=checked, limit=limit)
+        finally:
+            if helpers is not None:
+                helpers.close()
+
+
+def _make_stage(asked: Asked, root: Path, *, is_merged: bool) -> Stage:
+    """Make a helper's part of a rehearsal."""
+    store = _open(asked)
+    return _staged(asked, root, store, None, is_merged=is_merged)[1]
+
+
+def _staged(
+    asked: Asked, root: Path, store: Store, fan: Fan | None, *, is_merged: bool
+) -> tuple[Bulk, Stage]:
+    settings = asked.settings
+    tenants, gates = make_tenants(settings), gates_of(settings)
+    bulk = Bulk(
+        cast("BulkStore", Trial(store)),
+        FolderFiles(root),
+        SignedAddresses(settings.bulk_hosts),
+        tenants,
+        utc_now,
+        Log(level="error"),
+        gates,
+        firsts=TemporaryFirsts,
+        fan=fan or one_by_one,
+    )
+    return bulk, Stage(bulk, tenants, gates, is_merged=is_merged)
+
+
+def _report(
+    asked: Asked,
+    tenant: Tenant,
+    tally: Tally,
+    store: Store,
+    kind: str,
+    checked: Checked | None = None,
+    limit: float | None = None,
+) -> Report:
+    return report_of(
+        tally,
+        kind=kind,
+        tenant=tenant,
+        now=utc_now(),
+        ttl=gates_of(asked.settings).ttl,
+        pauses=store.pauses(),
+        prices=asked.prices,
+        checked=checked,
+        limit=limit,
+    )
+
+
+def _tenant(asked: Asked, named: object = None) -> Tenant:
+    if asked.tenant_id is None and named is None:
+        raise SettingsError("Say whose campaign it is: --tenant T.")
+    tenant_id = asked.tenant_id or parse_tenant_id(named)
+    if named is not None and named != tenant_id:
+        raise SettingsError("The task is of another tenant than --tenant says.")
+    try:
+        return make_tenants(asked.settings).get(tenant_id)
+    except TenantUnknown as exc:
+        raise SettingsError(f"There is no tenant {tenant_id}.") from exc
+
+
+@contextmanager
+def _ledger(asked: Asked) -> Iterator[Store]:
+    store = _open(asked)
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+def _open(asked: Asked) -> Store:
+    """Open the ledger that is asked; where there is none yet, one without anything in it."""
+    settings = asked.settings
+    path = ledger_path(settings)
+    is_there = settings.ledger != "memory:" and (path is None or path.exists())
+    if asked.with_ledger and is_there:
+        return make_store(settings)
+    key = hash_key_of(settings, path) if path is not None and path.exists() else b"rehearsal"
+    return MemoryStore(hash_key=key)

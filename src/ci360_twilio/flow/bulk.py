@@ -1,0 +1,719 @@
+"""Bulk jobs: files fetched, checked whole, entered into the ledger chunk by chunk, settled, and told of.
+
+Everything here may be done again: a job goes on where its record says that it has come to, whoever worked
+on it before. What a chunk is made of is written by the check into the job's plan; which rows have which
+entries is written when a chunk is entered, so that the customers' file can be deleted then.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections import Counter
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol, TypeVar
+from zlib import crc32
+
+import msgspec
+
+from ci360_twilio.core.audience import (
+    Columns,
+    foreign,
+    foreign_words,
+    parse_columns,
+    parse_options,
+)
+from ci360_twilio.core.entry import Entry, Fact, Key, Kind, Status, key_of
+from ci360_twilio.core.job import (
+    CHUNK_ROWS,
+    SHOWN_ROWS,
+    BadRow,
+    Chunk,
+    Job,
+    JobKey,
+    State,
+)
+from ci360_twilio.core.pause import Cause, Pause, Scope
+from ci360_twilio.core.tenant import Tenant, TenantId
+from ci360_twilio.errors import (
+    AddressRefused,
+    AudienceBroken,
+    BeforeSending,
+    Ci360Failed,
+    LedgerUnavailable,
+    TenantUnknown,
+    Trouble,
+)
+from ci360_twilio.flow.audience import JOB_CANCELED, Audience, Gates
+from ci360_twilio.flow.intake import KIND, JobStore, chore_of
+from ci360_twilio.flow.rows import Broken, Row, Rows
+from ci360_twilio.logs import JOB_CHANGED, Log
+from ci360_twilio.ports import Clock, Files, Firsts, Inserted, Tenants
+
+DATA, METADATA, PLAN, PARTS = "data", "metadata", "plan", "parts"
+"""Files of a job; in the folder ``parts`` one for each chunk."""
+LEASE = timedelta(seconds=120)
+"""For how long whoever works on a job need not be heard of."""
+SLICE_SECONDS = 10.0
+"""How long one job is worked on before another has its turn."""
+FETCH_SECONDS = 600.0
+"""How long one attempt at a file may take."""
+WAITS = (1, 2, 4, 8, 16, 30, 60, 60)
+"""Seconds between attempts at a file that made no progress."""
+GONE = frozenset({"address_expired", "file_too_large"})
+"""Why a file cannot be fetched that no other attempt would bring."""
+LONGEST_WAIT = 15.0
+"""Seconds after which it is looked again whether messages have come to their end."""
+OPEN = frozenset({Status.ACCEPTED, Status.SENDING, Status.UNKNOWN})
+"""Statuses of messages that are still on their way to Twilio."""
+
+
+class Mark(NamedTuple):
+    """What became of one row when its chunk was entered."""
+
+    row: int
+    line: int
+    guid: str | None
+    """Of its entry, or of the entry of the row that it repeats."""
+    reason: str | None = None
+    """Why it has no entry of its own."""
+    words: str | None = None
+
+
+_Marks = msgspec.json.Decoder(list[Mark])
+_decode_chunk = msgspec.json.Decoder(Chunk).decode
+_encode = msgspec.json.Encoder().encode
+
+
+class Entering(Protocol):
+    """Where entries are written."""
+
+    def insert_many(
+        self, entries: Sequence[Entry], *, recipient_limits: Mapping[TenantId, int]
+    ) -> list[Inserted]:
+        """Write entries under keys that are new; see :meth:`ci360_twilio.ports.Ledger.insert_many`."""
+        ...
+
+
+class Standing(Protocol):
+    """Where entries are read."""
+
+    def get_many(self, keys: Sequence[Key]) -> list[Entry | None]:
+        """Read entries as they are committed."""
+        ...
+
+
+class Store(JobStore, Entering, Standing, Protocol):
+    """Where jobs and entries are."""
+
+    def record_many(self, facts: Sequence[tuple[Key, Fact]]) -> list[Entry | None]:
+        """Apply facts; see :meth:`ci360_twilio.ports.Ledger.record_many`."""
+        ...
+
+    def resume(self, names: Iterable[str]) -> int:
+        """Lift pauses."""
+        ...
+
+
+class Fetcher(Protocol):
+    """Fetches files from signed addresses."""
+
+    def resume(self, url: object, into: Path, *, timeout: float) -> int:
+        """Fetch a file, or what of it is not there yet; gives its size.
+
+        Raises:
+            AddressRefused: the address may not be called.
+            Ci360Failed: the file did not come whole; what came of it is kept.
+        """
+        ...
+
+
+class Judged(NamedTuple):
+    """What a check found in one chunk."""
+
+    chunk: Chunk
+    counts: dict[str, int]
+    """Rows by what they are; what repeats earlier rows is not told from them yet."""
+    bad: int
+    bad_rows: list[BadRow]
+    """The first of them."""
+    seen: list[tuple[str | int, int, int]]
+    """Of every row that could be sent to: its recipient, its number, and a mark of its customer."""
+
+
+R = TypeVar("R")
+
+
+class Fan(Protocol):
+    """How the chunks of a job are worked on: one after the other, or several at one time."""
+
+    def __call__(
+        self, work: Callable[[Job, Chunk], R], job: Job, chunks: Iterable[Chunk]
+    ) -> Generator[R, None, None]:
+        """Give what ``work`` makes of each chunk, in their order, taking few more than are given.
+
+        Args:
+            work: :meth:`Bulk.judge` or :meth:`Bulk.enter`.
+            job: whose chunks they are.
+            chunks: of its file.
+        """
+        ...
+
+
+def one_by_one(
+    work: Callable[[Job, Chunk], R], job: Job, chunks: Iterable[Chunk]
+) -> Generator[R, None, None]:
+    """Work on chunks in this thread; a :class:`Fan`."""
+    return (work(job, chunk) for chunk in chunks)
+
+
+class Stopped(Exception):
+    """Whoever works was asked to stop; the job goes on later."""
+
+
+class Bulk:
+    """Works on jobs. Safe for several processes: a job is one's at a time."""
+
+    def __init__(
+        self,
+        store: Store,
+        files: Files,
+        fetcher: Fetcher,
+        tenants: Tenants,
+        clock: Clock,
+        log: Log,
+        gates: Gates,
+        *,
+        firsts: Callable[[], Firsts],
+        fan: Fan = one_by_one,
+        seconds: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Make it.
+
+        Args:
+            store: where jobs and entries are.
+            files: where jobs' files are.
+            fetcher: brings them.
+            tenants: who sends.
+            clock: tells the time.
+            log: hears of every change of state.
+            gates: what decides about messages besides the tenants' documents.
+            firsts: makes a memory for one pass over a file.
+            fan: works on chunks.
+            seconds: gives seconds that only grow.
+        """
+        self._store = store
+        self._files = files
+        self._fetcher = fetcher
+        self._tenants = tenants
+        self._clock = clock
+        self._log = log
+        self._gates = gates
+        self._firsts = firsts
+        self._fan = fan
+        self._known: tuple[tuple[JobKey, bool], Audience, Tenant] | None = None
+        self._seconds = seconds
+
+    def work(self, is_over: Callable[[], bool] = lambda: False) -> bool:
+        """Work on the job that has waited longest, for a while; tells whether there was one.
+
+        Args:
+            is_over: tells whether to stop as soon as that is possible.
+        """
+        now = self._clock()
+        chore = self._store.take_chore(KIND, now=now, until=now + LEASE)
+        if chore is None:
+            return False
+        job = self._store.job(JobKey(chore.name.removeprefix(f"{KIND}:")))
+        if job is None:
+            self._store.drop_chores([chore.name])
+            return True
+        turn = _Turn(self._seconds() + SLICE_SECONDS, is_over)
+        try:
+            due = self._step(job, turn)
+        except Stopped:
+            due = self._clock()
+        except TenantUnknown:
+            due = self._fail(job, "tenant_unknown", "There is no such tenant any more.")
+        except AudienceBroken as exc:
+            due = self._fail(job, exc.reason, exc.message)
+        except AddressRefused as exc:
+            due = self._fail(job, exc.code, exc.message)
+        except FileNotFoundError:
+            words = "A file of the job is gone; what was not entered is not sent."
+            due = self._fail(job, "file_lost", words)
+        except (BeforeSending, OSError) as exc:
+            if isinstance(exc, LedgerUnavailable):
+                raise
+            code = exc.code if isinstance(exc, BeforeSending) else type(exc).__name__
+            self._log.warning("job.waits", job=job.id, tenant=job.tenant_id, reason=code)
+            due = self._clock() + timedelta(seconds=LONGEST_WAIT)
+        if due is None:
+            self._store.drop_chores([chore.name])
+        else:
+            self._store.end_chore(chore.name, due_at=due, mark=None)
+        return True
+
+    def _step(self, job: Job, turn: _Turn) -> datetime | None:
+        """Do the next thing; gives when something is to be done again, ``None`` for never."""
+        if job.ended:
+            return self._bury(job)
+        if job.canceled_by is not None and job.running_at is None:
+            return self._end(job, State.CANCELED)
+        if job.state in (State.RECEIVED, State.FETCHING):
+            return self._fetch(job)
+        if job.state is State.CHECKING:
+            return self._check(job, turn)
+        if job.entered < job.chunks:
+            return self._enter(job, turn)
+        if job.canceled_by is not None and job.withdrawn < job.chunks:
+            return self._withdraw(job, turn)
+        return self._settle(job, turn)
+
+    # Fetching
+
+    def _fetch(self, job: Job) -> datetime | None:
+        """Fetch both files at once: their addresses expire."""
+        job = self._told(job, state=State.FETCHING)
+        try:
+            self._bring(job, METADATA, job.metadata_url)
+            size = self._bring(job, DATA, job.data_url)
+        except Ci360Failed as exc:
+            failures = job.failures + 1
+            if exc.reason in GONE or exc.trouble is Trouble.REFUSED:
+                return self._fail(job, exc.reason, _FETCH_WORDS.get(exc.reason, exc.message))
+            if failures > len(WAITS):
+                words = f"The files could not be fetched in {failures} attempts: {exc.reason}."
+                return self._fail(job, exc.reason, words)
+            self._kept(job, failures=failures)
+            self._log.warning(
+                "job.fetch", job=job.id, tenant=job.tenant_id, reason=exc.reason, failures=failures
+            )
+            return self._clock() + timedelta(seconds=WAITS[failures - 1])
+        self._told(
+            job, state=State.CHECKING, data_url=None, metadata_url=None, failures=0, size=size
+        )
+        return self._clock()
+
+    def _bring(self, job: Job, name: str, url: str | None) -> int:
+        place = self._files.scratch(f"{job.folder}/{name}")
+        size = self._fetcher.resume(url, place, timeout=FETCH_SECONDS)
+        self._files.adopt(f"{job.folder}/{name}", place)
+        return size
+
+    # Checking
+
+    def _check(self, job: Job, turn: _Turn) -> datetime | None:
+        """Read the whole file, before anything is sent; write the plan by which it is entered."""
+        with self._files.reading(f"{job.folder}/{METADATA}") as stream:
+            columns = parse_columns(stream.read())
+        job = self._kept(job, columns=columns.names)
+        found = self.check(job, lambda: self._stay(job, turn))
+        counts = dict(sorted(found.counts.items()))
+        news: dict[str, Any] = {
+            "rows": found.rows,
+            "bad": found.bad,
+            "checked": counts,
+            "bad_rows": tuple(found.bad_rows),
+        }
+        limit = parse_options(job.parameters, []).bad_rows_limit
+        if reason := why_not(found, limit):
+            return self._fail(job, *reason, **news)
+        running: dict[str, Any] = {"running_at": self._clock(), "chunks": found.chunks}
+        self._told(job, state=State.RUNNING, **running, **news)
+        return self._clock()
+
+    def check(self, job: Job, stay: Callable[[], None] = lambda: None) -> Checked:
+        """Check a job's file, and write its plan.
+
+        Args:
+            job: whose files are there, and whose columns are known.
+            stay: is called now and then; may raise :class:`Stopped`.
+
+        Raises:
+            AudienceBroken: the file or the template cannot be used.
+        """
+        data = f"{job.folder}/{DATA}"
+        with self._files.reading(data, 0, 512) as stream:
+            if reason := foreign(stream.read(512)):
+                raise AudienceBroken(reason, foreign_words(reason))
+        self.audience(job)  # an unknown column is told before anything is read
+        found, firsts = Checked(), self._firsts()
+        try:
+            with (
+                self._files.making(f"{job.folder}/{PLAN}") as plan,
+                closing(self._fan(self.judge, job, self._spans(job))) as judged,
+            ):
+                for one in judged:
+                    plan.write(_encode(found.add(one, firsts)) + b"\n")
+                    stay()
+        finally:
+            firsts.close()
+        return found
+
+    def audience(self, job: Job) -> Audience:
+        """Give what judges a job's rows; the last one is remembered."""
+        tenant = self._tenants.get(job.tenant_id)
+        about = (job.key, job.canceled_by is None)
+        if self._known is None or self._known[0] != about or self._known[2] is not tenant:
+            columns = Columns(job.columns)
+            audience = Audience(job, tenant, columns, self._gates, self._store.keyed)
+            self._known = about, audience, tenant
+        return self._known[1]
+
+    def judge(self, job: Job, chunk: Chunk) -> Judged:
+        """Judge the rows of a chunk, each for itself."""
+        audience = self.audience(job)
+        one_each = audience.options.duplicates == "one"
+        counts: Counter[str] = Counter()
+        bad_rows: list[BadRow] = []
+        seen: list[tuple[str | int, int, int]] = []
+        bad = 0
+        for row in self.rows(job, chunk):
+            if isinstance(row, Broken):
+                reason, words = row.reason, row.words
+            else:
+                candidate = audience.judge(row)
+                verdict = candidate.verdict
+                if verdict.status is Status.ACCEPTED:
+                    counts["accepted"] += 1
+                    address = candidate.address if one_each else None
+                    what = audience.guid(candidate) if address is None else address
+                    seen.append((what, row.number, crc32(candidate.who.identity.encode())))
+                    continue
+                reason = verdict.reason or verdict.status
+                if not candidate.is_bad:
+                    counts[reason] += 1
+                    continue
+                words = "; ".join(text for _, text in verdict.problems)
+            bad += 1
+            counts[reason] += 1
+            if len(bad_rows) < SHOWN_ROWS:
+                bad_rows.append(BadRow(row.number, row.line, reason, words))
+        return Judged(chunk, counts, bad, bad_rows, seen)
+
+    def _spans(self, job: Job) -> Iterator[Chunk]:
+        """Go through a data file in chunks, as yet without what repeats earlier rows."""
+        data, columns = f"{job.folder}/{DATA}", Columns(job.columns)
+        offset, line = self._past_head(data, columns)
+        with self._files.reading(data, offset) as stream:
+            rows = Rows(stream, len(columns.names), offset=offset, line=line)
+            each = iter(rows)
+            for number in itertools.count():
+                start, row, line = rows.offset, rows.number, rows.line
+                size = sum(1 for _ in itertools.islice(each, CHUNK_ROWS))
+                if not size:
+                    return
+                yield Chunk(
+                    number=number, start=start, end=rows.offset, row=row, line=line, rows=size
+                )
+
+    def _past_head(self, data: str, columns: Columns) -> tuple[int, int]:
+        """Tell where the rows begin: a first row that repeats the columns' names is a header."""
+        with self._files.reading(data) as stream:
+            rows = Rows(stream, len(columns.names))
+            first = next(iter(rows), None)
+            named = [name.lower() for name in columns.names]
+            if isinstance(first, Row) and [c.strip().lower() for c in first.cells] == named:
+                return rows.offset, rows.line
+        return 0, 1
+
+    # Entering
+
+    def _enter(self, job: Job, turn: _Turn) -> datetime | None:
+        """Enter chunks into the ledger, one commit for each."""
+        chunks = itertools.takewhile(lambda _: not turn.is_over(), self.plan(job, job.entered))
+        with closing(self._fan(self.enter, job, chunks)) as entered:
+            for number, _ in enumerate(entered, job.entered + 1):
+                self._stay(job, turn)
+                job = self._kept(job, entered=number)
+                if job.entered != number:
+                    break  # somebody else works on it
+        if job.entered == job.chunks:
+            self._files.drop(job.folder, keep=PARTS)
+        return self._clock()
+
+    def plan(self, job: Job, after: int = 0) -> Iterator[Chunk]:
+        """Go through the chunks of a job's plan, without the first ones."""
+        with self._files.reading(f"{job.folder}/{PLAN}") as plan:
+            for line in itertools.islice(plan, after, None):
+                yield _decode_chunk(line)
+
+    def enter(self, job: Job, chunk: Chunk) -> int:
+        """Enter the rows of a chunk, and write down which entries they have; gives their number.
+
+        Doing so twice writes each entry once.
+        """
+        return len(self.entered(job, chunk))
+
+    def entered(self, job: Job, chunk: Chunk) -> list[tuple[Mark, Inserted | None]]:
+        """Enter the rows of a chunk; gives each with its entry, if it has one of its own."""
+        now, audience = self._clock(), self.audience(job)
+        entries: list[Entry] = []
+        marks: list[Mark] = []
+        places: list[int | None] = []
+        same = frozenset(chunk.same)
+        for row in self.rows(job, chunk):
+            if isinstance(row, Broken):
+                marks.append(Mark(row.number, row.line, None, row.reason, row.words))
+                places.append(None)
+                continue
+            candidate = audience.judge(row)
+            first, guid = chunk.again.get(row.number), audience.guid(candidate)
+            if row.number in same:
+                words = f"The same customer and number as on row {first}."
+                marks.append(Mark(row.number, row.line, guid, "duplicate", words))
+                places.append(None)
+                continue
+            marks.append(Mark(row.number, row.line, guid))
+            places.append(len(entries))
+            entries.append(audience.entry(candidate, guid, now, is_again=first is not None))
+        limit = audience.tenant.messages_per_recipient_per_day
+        limits = {} if limit is None else {job.tenant_id: limit}
+        inserted = self._store.insert_many(entries, recipient_limits=limits)
+        with self._files.making(part_of(job, chunk.number)) as part:
+            part.write(_encode(marks))
+        return [
+            (mark, None if place is None else inserted[place])
+            for mark, place in zip(marks, places, strict=True)
+        ]
+
+    def rows(self, job: Job, chunk: Chunk) -> Iterator[Row | Broken]:
+        """Read the rows of a chunk."""
+        with self._files.reading(f"{job.folder}/{DATA}", chunk.start, chunk.end) as stream:
+            yield from Rows(
+                stream,
+                len(job.columns),
+                offset=chunk.start,
+                line=chunk.line,
+                number=chunk.row,
+                end=chunk.end,
+            )
+
+    # Canceling
+
+    def _withdraw(self, job: Job, turn: _Turn) -> datetime | None:
+        """Take back what is not sent yet of a job that was canceled; a pause holds it meanwhile."""
+        fact = Fact(kind=Kind.WITHDRAWN, at=self._clock(), reason=JOB_CANCELED)
+        while job.withdrawn < job.chunks and not turn.is_over():
+            rows = standing(self._store, self._files, job, job.withdrawn)
+            waiting = [entry for _, entry in rows if entry and entry.status is Status.ACCEPTED]
+            self._store.record_many([(entry.key, fact) for entry in waiting])
+            self._stay(job, turn)
+            job = self._kept(job, withdrawn=job.withdrawn + 1)
+        return self._clock()
+
+    # Settling
+
+    def _settle(self, job: Job, turn: _Turn) -> datetime | None:
+        """Count what became of chunks, as far as none of their messages is on its way any more."""
+        before = job.settled
+        while job.settled < job.chunks and not turn.is_over():
+            rows = standing(self._store, self._files, job, job.settled)
+            if any(entry is not None and entry.status in OPEN for _, entry in rows):
+                break
+            counts = Counter(job.outcomes)
+            counts.update(outcome_of(mark, entry) for mark, entry in rows)
+            settled = job.settled + 1
+            self._stay(job, turn)
+            job = self._kept(
+                job,
+                settled=settled,
+                settled_rows=job.settled_rows + len(rows),
+                outcomes=dict(sorted(counts.items())),
+                waits=0,
+            )
+            if job.settled != settled:
+                break
+        if job.settled == job.chunks:
+            return self._end(job, State.CANCELED if job.canceled_by else State.DONE)
+        if turn.is_over() and job.settled > before:
+            return self._clock()
+        job = self._kept(job, waits=0 if job.settled > before else job.waits + 1)
+        return self._clock() + timedelta(seconds=min(0.5 * 1.5 ** min(job.waits, 20), LONGEST_WAIT))
+
+    # What is common to all
+
+    def _stay(self, job: Job, turn: _Turn) -> None:
+        """Keep the job one's own while a long step goes on."""
+        if turn.wants_out():
+            raise Stopped
+        if turn.renew(self._seconds()):
+            due = self._clock() + LEASE
+            self._store.end_chore(chore_of(job.key), due_at=due, mark=None)
+
+    def _kept(self, job: Job, **changes: Any) -> Job:
+        """Write changes; where somebody else has written, give what stands then, with them if they fit."""
+        while True:
+            fresh = msgspec.structs.replace(job, updated_at=self._clock(), **changes)
+            kept = self._store.keep_job(fresh)
+            if kept is not None:
+                return kept
+            now = self._store.job(job.key) or job
+            if (now.state, now.entered, now.settled) != (job.state, job.entered, job.settled):
+                return now
+            job = now
+
+    def _told(self, job: Job, **changes: Any) -> Job:
+        """Write changes of which the log hears."""
+        before = job.state
+        job = self._kept(job, **changes)
+        if job.state is not before:
+            write = self._log.warning if job.state is State.FAILED else self._log.info
+            write(
+                JOB_CHANGED,
+                job=job.id,
+                tenant=job.tenant_id,
+                decision=job.state,
+                reason=job.reason,
+                rows=job.rows,
+                bad=job.bad,
+            )
+        return job
+
+    def _fail(self, job: Job, reason: str, words: str, **changes: Any) -> datetime | None:
+        return self._end(job, State.FAILED, reason=reason, words=words, **changes)
+
+    def _end(self, job: Job, state: State, **changes: Any) -> datetime | None:
+        """End a job; what it leaves is which entries its rows have."""
+        ended = {"data_url": None, "metadata_url": None, "ended_at": self._clock()}
+        job = self._told(job, state=state, **ended, **changes)
+        self._files.drop(job.folder, keep=PARTS)
+        if job.canceled_by is not None:
+            mine = Pause(
+                scope=Scope.JOB,
+                tenant_id=job.tenant_id,
+                value=job.id,
+                cause=Cause.PERSON,
+                reason="paused",
+                since=job.created_at,
+            )
+            self._store.resume([mine.name])  # nothing is behind it any more
+        return job.purge_at
+
+    def _bury(self, job: Job) -> datetime | None:
+        """Delete what an old job has left; that it was there is remembered."""
+        if self._clock() < job.purge_at:
+            self._files.drop(job.folder, keep=PARTS)
+            return job.purge_at
+        self._files.drop(job.folder)
+        bare: dict[str, Any] = {
+            "parameters": {},
+            "bad_rows": (),
+            "words": None,
+            "columns": (),
+            "task_name": None,
+        }
+        self._kept(job, **bare)
+        return None
+
+
+class Checked:
+    """What a check has found so far."""
+
+    def __init__(self) -> None:
+        self.rows = self.bad = self.chunks = 0
+        self.counts: Counter[str] = Counter()
+        self.bad_rows: list[BadRow] = []
+
+    def add(self, judged: Judged, firsts: Firsts) -> Chunk:
+        """Count what was found in the next chunk; gives it with the rows that repeat earlier ones."""
+        again: dict[int, int] = {}
+        same = []
+        for (_, row, who), first in zip(judged.seen, firsts.add(judged.seen), strict=True):
+            if first is not None:
+                again[row] = first[0]
+                if first[1] == who:
+                    same.append(row)
+        self.rows += judged.chunk.rows
+        self.bad += judged.bad
+        self.chunks += 1
+        self.bad_rows += judged.bad_rows[: SHOWN_ROWS - len(self.bad_rows)]
+        self.counts.update(judged.counts)
+        if again:
+            self.counts["accepted"] -= len(again)
+            self.counts["duplicate"] += len(again)
+        return msgspec.structs.replace(judged.chunk, again=again, same=tuple(same))
+
+
+class _Turn:
+    """How long a job may be worked on."""
+
+    def __init__(self, until: float, is_stopping: Callable[[], bool]) -> None:
+        self._until = until
+        self._is_stopping = is_stopping
+        self._now = self._renewed = until - SLICE_SECONDS
+
+    def is_over(self) -> bool:
+        """Tell whether another job has its turn; time has passed as far as :meth:`renew` was told."""
+        return self._now >= self._until or self._is_stopping()
+
+    def wants_out(self) -> bool:
+        """Tell whether to stop in the middle of a long step."""
+        return self._is_stopping()
+
+    def renew(self, now: float) -> bool:
+        """Tell whether the job must be taken for one's own anew."""
+        self._now = now
+        if now - self._renewed < LEASE.total_seconds() / 4:
+            return False
+        self._renewed = now
+        return True
+
+
+def why_not(found: Checked, limit: float) -> tuple[str, str] | None:
+    """Tell why a checked file is not sent to at all: code and words; ``None`` where it is.
+
+    Args:
+        found: what the check found.
+        limit: the share of bad rows that is still sent to, in percent.
+    """
+    if not found.rows:
+        return "empty_file", "The data file holds no rows."
+    share = found.bad * 100 / found.rows
+    if share <= limit:
+        return None
+    first = found.bad_rows[0]
+    words = (
+        f"{found.bad:,} of {found.rows:,} rows ({share:.1f} %) cannot be sent to; the limit is"
+        f" {limit:g} %. The first: line {first.line}: {first.words}"
+    )
+    return "too_many_bad_rows", words
+
+
+def standing(
+    store: Standing, files: Files, job: Job, number: int
+) -> list[tuple[Mark, Entry | None]]:
+    """Give the rows of a chunk with their entries as they stand now."""
+    with files.reading(part_of(job, number)) as part:
+        marks = _Marks.decode(part.read())
+    keys = [key_of(job.tenant_id, mark.guid) for mark in marks if mark.guid]
+    known = dict(zip(keys, store.get_many(keys), strict=True))
+    return [
+        (mark, known[key_of(job.tenant_id, mark.guid)] if mark.guid else None) for mark in marks
+    ]
+
+
+def part_of(job: Job, number: int) -> str:
+    """Name the file that says which entries the rows of a chunk have."""
+    return f"{job.folder}/{PARTS}/{number:06}"
+
+
+def outcome_of(mark: Mark, entry: Entry | None) -> str:
+    """Say in a word what became of a row."""
+    if mark.reason is not None:
+        return mark.reason
+    if entry is None:
+        return "erased"
+    if entry.status in (Status.REFUSED, Status.SUPPRESSED) and entry.reason:
+        return entry.reason
+    return entry.status
+
+
+_FETCH_WORDS = {
+    "address_expired": "The address of a file is expired or forbidden; have CI360 run the task again.",
+    "file_too_large": "A file is larger than is taken.",
+}
