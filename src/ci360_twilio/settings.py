@@ -164,6 +164,9 @@ SETTINGS: Mapping[str, Setting] = {
     "ledger": Setting(_ledger, "sqlite:////absolute/path.db, memory: or dynamodb:TABLE."),
     "queue_url": Setting(_text, "SQS queue that says to the stack's functions what is to be sent."),
     "dead_letters_url": Setting(_text, "SQS queue for what the functions cannot understand."),
+    "jobs_url": Setting(
+        _text, "SQS queue that says to the stack's functions which bulk jobs have something to do."
+    ),
     "stack": Setting(_text, "Name that the metrics of the stack's functions carry."),
     "cors_origin": Setting(
         _origin, "Origin of a web page that may post events to the stack's API."
@@ -221,6 +224,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ledger: str = ""
     queue_url: str | None = None
     dead_letters_url: str | None = None
+    jobs_url: str | None = None
     stack: str | None = None
     cors_origin: str | None = None
     hash_key: str | None = None

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ci360_twilio.clients.ci360 import Ci360Client
     from ci360_twilio.clients.twilio import TwilioClient
     from ci360_twilio.flow.audience import Gates
-    from ci360_twilio.flow.bulk import Bulk, Fan
+    from ci360_twilio.flow.bulk import Bulk, Elsewhere, Fan
     from ci360_twilio.flow.catchup import CatchingUp
     from ci360_twilio.flow.dating import Dating
     from ci360_twilio.flow.find import Finding
@@ -72,6 +72,8 @@ class Parts:
         self._trips = trips
         self.fan: Fan | None = None
         """How the chunks of bulk jobs are worked on, if not one by one."""
+        self.elsewhere: Elsewhere | None = None
+        """Has others enter chunks of bulk jobs, if they are not entered here."""
 
     @cached_property
     def client(self) -> TwilioClient:
@@ -228,6 +230,7 @@ class Parts:
             self.gates,
             firsts=TemporaryFirsts,
             fan=self.fan or one_by_one,
+            elsewhere=self.elsewhere,
         )
 
     @cached_property

@@ -11,7 +11,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, cast
 
-from ci360_twilio.errors import LedgerUnavailable, SettingsError
+from ci360_twilio.aws import make_client
+from ci360_twilio.errors import LedgerUnavailable
 
 
 class FolderFiles:
@@ -48,7 +49,8 @@ class FolderFiles:
         """Read a file."""
         with self._place(name).open("rb") as file:
             file.seek(start)
-            yield file if end is None else cast("BinaryIO", io.BytesIO(file.read(end - start)))
+            size = None if end is None else max(end - start, 0)
+            yield file if size is None else cast("BinaryIO", io.BytesIO(file.read(size)))
 
     def names(self, folder: str) -> Sequence[str]:
         """List what is in a folder."""
@@ -72,7 +74,7 @@ class FolderFiles:
         """Give a place beside the files, on the same disk."""
         place = self._place(name)
         scratch = place.with_name(f"{place.name}.fetched")
-        scratch.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _make_private(scratch.parent)
         return scratch
 
     def _place(self, name: str) -> Path:
@@ -86,7 +88,7 @@ class S3Files:
         """Make it.
 
         Args:
-            client: boto3's.
+            client: of botocore or boto3, for ``s3``.
             bucket: its name.
             prefix: in front of all names; ends with ``/`` where it is not empty.
             scratch: a local folder for files that are not whole yet.
@@ -103,12 +105,12 @@ class S3Files:
             yield cast("BinaryIO", file)
             file.seek(0)
             with _reported():
-                self._client.upload_fileobj(file, self._bucket, self._key(name))
+                self._client.put_object(Bucket=self._bucket, Key=self._key(name), Body=file)
 
     def adopt(self, name: str, path: Path) -> None:
         """Take a file over."""
-        with _reported():
-            self._client.upload_file(str(path), self._bucket, self._key(name))
+        with _reported(), path.open("rb") as file:
+            self._client.put_object(Bucket=self._bucket, Key=self._key(name), Body=file)
         path.unlink()
 
     @contextmanager
@@ -119,8 +121,12 @@ class S3Files:
             yield cast("BinaryIO", io.BytesIO())
             return
         wanted = {} if start == 0 and end is None else {"Range": _range(start, end)}
-        with _reported():
-            body = self._client.get_object(Bucket=self._bucket, Key=key, **wanted)["Body"]
+        try:
+            with _reported():
+                body = self._client.get_object(Bucket=self._bucket, Key=key, **wanted)["Body"]
+        except _BeyondEnd:
+            yield cast("BinaryIO", io.BytesIO())
+            return
         try:
             yield cast("BinaryIO", io.BufferedReader(_Body(body), 1 << 16))
         finally:
@@ -133,6 +139,7 @@ class S3Files:
 
     def drop(self, folder: str, *, keep: str | None = None) -> None:
         """Delete a folder, or all in it but one folder."""
+        shutil.rmtree(self._scratch / _checked(folder), ignore_errors=True)
         prefix = f"{self._key(folder)}/"
         left = [
             key
@@ -147,7 +154,7 @@ class S3Files:
     def scratch(self, name: str) -> Path:
         """Give a local place."""
         place = self._scratch / _checked(name)
-        place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _make_private(place.parent)
         return place
 
     def _key(self, name: str) -> str:
@@ -161,6 +168,10 @@ class S3Files:
             for page in pages:
                 for item in page.get("Contents", ()):
                     yield item["Key"]
+
+
+class _BeyondEnd(Exception):
+    """A file ends before what is asked for begins."""
 
 
 class _Body(io.RawIOBase):
@@ -186,35 +197,41 @@ def make_s3_files(address: str) -> S3Files:
         address: ``s3://bucket`` or ``s3://bucket/prefix``.
 
     Raises:
-        SettingsError: boto3 is not there.
+        SettingsError: the ``aws`` extra is not installed, or no region is set.
     """
-    try:
-        import boto3
-    except ImportError as exc:
-        words = "Files in S3 need the extra: pip install 'ci360-twilio-connector[aws]'"
-        raise SettingsError(words) from exc
     bucket, _, prefix = address.removeprefix("s3://").partition("/")
     prefix = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
     scratch = Path(tempfile.gettempdir()) / f"ci360-twilio-jobs-{os.getuid()}"
     scratch.mkdir(mode=0o700, exist_ok=True)
-    return S3Files(boto3.client("s3"), bucket, prefix, scratch)
+    client = make_client("s3", retries={"mode": "standard", "total_max_attempts": 4})
+    return S3Files(client, bucket, prefix, scratch)
 
 
 @contextmanager
 def _reported() -> Iterator[None]:
     """Turn the client's errors into ours."""
+    from boto3.exceptions import Boto3Error
     from botocore.exceptions import BotoCoreError, ClientError
 
     try:
         yield
     except ClientError as exc:
         code = str(exc.response.get("Error", {}).get("Code", ""))
+        if code == "InvalidRange":
+            raise _BeyondEnd from exc
         if code in ("NoSuchKey", "404", "NotFound"):
             raise FileNotFoundError(code) from exc
         raise LedgerUnavailable(f"The jobs' bucket cannot be used just now ({code}).") from exc
-    except BotoCoreError as exc:
+    except (BotoCoreError, Boto3Error) as exc:
         words = f"The jobs' bucket cannot be used just now ({type(exc).__name__})."
         raise LedgerUnavailable(words) from exc
+
+
+def _make_private(folder: Path) -> None:
+    """Make a folder that only its owner reads, and those above it that are missing."""
+    if not folder.exists():
+        _make_private(folder.parent)
+        folder.mkdir(mode=0o700, exist_ok=True)
 
 
 def _range(start: int, end: int | None) -> str:

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable
 from contextlib import closing
 from http import HTTPStatus
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO, Literal, NamedTuple
 from urllib.parse import urlsplit
 
 from ci360_twilio import __version__
@@ -176,16 +176,18 @@ class SignedAddresses:
                 _limit(sock, until)
                 connection.request("GET", place.target, headers=headers)
                 with connection.getresponse() as response:
-                    goes_on = response.status == HTTPStatus.PARTIAL_CONTENT and there > 0
-                    if response.status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and there:
+                    whole = _goes_on(response, there, tag)
+                    if whole is False:
                         note.unlink(missing_ok=True)  # what is there fits nothing: begin anew
                         raise _away("file_changed")
-                    if not goes_on:
+                    if whole is None:
                         check_status(response.status)
                         there = 0
                     _keep_tag(note, response.getheader("ETag"))
-                    with open(into, "ab" if goes_on else "wb", opener=_private) as file:
+                    with open(into, "ab" if there else "wb", opener=_private) as file:
                         size = there + _pour(response, sock, file, until, most=MOST_BYTES - there)
+                    if whole not in (None, size):
+                        raise _away("connection_lost")
             except (TimeoutError, http.client.HTTPException, ConnectionError, ssl.SSLError) as exc:
                 raise _away("connection_lost") from exc
         note.unlink(missing_ok=True)
@@ -303,6 +305,27 @@ def _pour(
     if announced not in (None, size):
         raise _away("connection_lost")
     return size
+
+
+def _goes_on(
+    response: http.client.HTTPResponse, there: int, tag: str | None
+) -> int | Literal[False] | None:
+    """Tell whether an answer goes on where a file broke off: the size of the whole file if so.
+
+    ``None`` where it is the file from its beginning, or an error; ``False`` where it is another file,
+    or another part of it.
+    """
+    if response.status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and there:
+        return False
+    if response.status != HTTPStatus.PARTIAL_CONTENT or not there:
+        return None
+    part = _PART.fullmatch(response.getheader("Content-Range") or "")
+    if response.getheader("ETag") != tag or part is None or int(part["first"]) != there:
+        return False
+    return int(part["size"])
+
+
+_PART = re.compile(r"bytes (?P<first>[0-9]{1,15})-[0-9]{1,15}/(?P<size>[0-9]{1,15})")
 
 
 def _read_tag(note: Path) -> str | None:

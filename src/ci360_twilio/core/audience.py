@@ -254,7 +254,7 @@ class Filling:
             if place is None:
                 unknown.append(identity)
             else:
-                kind = _IDENTITY_TYPES.get(identity.lower(), identity.lower())
+                kind = _IDENTITY_TYPES.get(_bare(identity), _bare(identity))
                 self._known.insert(0, (kind, place))
         self._identity = self._known[0][1] if self._known else 0
         self._known = self._known or [("datahub_id", 0)]
@@ -273,11 +273,11 @@ class Filling:
             media = split_media(self._media(cells))
             problems.extend(media_problems(media, self._media_line))
         to, sender = self._to(cells).strip(), self._sender(cells).strip()
+        problems.extend(self._told_apart(to, sender, body, media))
         attributes: dict[str, str] = {}
         if self._to_name is not None:
             attributes[self._to_name] = to  # a tenant may take recipients from attributes alone
             to = ""
-        problems.extend(self._told_apart(to, sender, body, media))
         problems.extend(length_problems(body, template.body_line))
         creative = Creative(
             to=to or None,
@@ -308,7 +308,8 @@ class Filling:
             yield Problem("invalid_recipient", words, lines.get(Directive.TO))
         if "{{" in sender and MERGE_TAG.search(sender):
             yield Problem("invalid_sender", "FROM is no sender.", lines.get(Directive.FROM))
-        for text in (body, to, sender, *media):
+        named = (to,) if self._to_name is None else ()  # an attribute is looked through by itself
+        for text in (body, *named, sender, *media):
             if not text.isprintable():
                 yield from control_problems(text, None)
 

@@ -81,11 +81,12 @@ def parse_job(
     metadata = read.text(
         urls.get("metadataFile") or payload.metadata_file, "presignedUrls.metadataFile"
     )
-    if not read.issues:
-        for name, url in (("dataFile", data), ("metadataFile", metadata)):
-            if url is None:
-                read.issues.append(Issue(f"presignedUrls.{name}", "is missing"))
-    parameters = read.attributes(payload.parameters, "sendParameters")
+    told = {issue.field for issue in read.issues}
+    for name, url in (("dataFile", data), ("metadataFile", metadata)):
+        if url is None and not told & {"presignedUrls", f"presignedUrls.{name}"}:
+            read.issues.append(Issue(f"presignedUrls.{name}", "is missing"))
+    members = read.members(payload.parameters, "sendParameters")
+    parameters = {name.lower(): text for name, one in members.items() if (text := _text(one))}
     parse_options(parameters, read.issues)
     template = parse_template(parameters, names)
     fallback = tenant.default_sender or default_sender
@@ -111,6 +112,11 @@ def parse_job(
         metadata_url=metadata,
     )
     return job, tuple(read.issues)
+
+
+def _text(value: object) -> str | None:
+    """Read a parameter, which somebody may have written as a number."""
+    return str(value) if isinstance(value, float) else loose(value)
 
 
 def _gaps(

@@ -97,7 +97,7 @@ class Job(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     words: str | None = None
     """The same in words, with the line where there is one."""
     failures: int = 0
-    """How often in a row the files could not be fetched."""
+    """How often in a row the files could not be fetched, or their check was begun."""
     columns: tuple[str, ...] = ()
     size: int = 0
     """Bytes of the data file."""
@@ -112,6 +112,10 @@ class Job(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     running_at: datetime | None = None
     entered: int = 0
     """Chunks that are in the ledger."""
+    said: int = 0
+    """Where others enter chunks: how many of them that was said of."""
+    there: int = 0
+    """How many of these were there when it was last looked."""
     withdrawn: int = 0
     """Chunks of a canceled job of which nothing waits to be sent any more."""
     settled: int = 0
@@ -120,7 +124,7 @@ class Job(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     outcomes: dict[str, int] = {}
     """Settled rows by their status or, where they were not sent to, by why not."""
     waits: int = 0
-    """How often in a row nothing more was settled."""
+    """How often in a row nothing more was settled, or what seemed lost was said again."""
     canceled_by: str | None = None
     ended_at: datetime | None = None
     repeats: int = 0
@@ -168,8 +172,9 @@ def job_key(tenant_id: TenantId, job_id: str) -> JobKey:
 
 def job_id(occurrence_id: str, task_version_id: str | None) -> str:
     """Give a job's id: CI360 runs one version of a task once for each occurrence."""
-    text = f"{occurrence_id}\n{task_version_id or ''}".encode(errors="surrogatepass")
-    return hashlib.blake2b(text, digest_size=8).hexdigest()
+    text = f"{len(occurrence_id)}\n{occurrence_id}\n{task_version_id or ''}"
+    encoded = text.encode(errors="surrogatepass")
+    return hashlib.blake2b(encoded, digest_size=8).hexdigest()
 
 
 def row_name(job: Job, identity: str, number: str) -> str:

@@ -28,7 +28,7 @@ from ci360_twilio.ports import Vitals
 if TYPE_CHECKING:  # the direct Lambda has no webhooks, and starts sooner without them
     from ci360_twilio.flow.dating import Dating
     from ci360_twilio.flow.hear import Listening, Taken
-    from ci360_twilio.flow.intake import Answered, Booked, Intake
+    from ci360_twilio.flow.intake import Answered, Intake
     from ci360_twilio.flow.settle import Settlement
 
 EVENTS = "/ci360/events"
@@ -176,22 +176,21 @@ class Routes:
 
     def bulk(self, request: Request) -> Response:
         """Answer a request to ``/ci360/bulk``."""
-        from ci360_twilio.flow.intake import Booked
-
         if self._intake is None:
             return _not_found(request)
         if request.method != "POST":
             return _method_not_allowed(request, "POST")
+        return respond_to_task(self.take(request, self._intake), request.request_id)
+
+    def take(self, request: Request, intake: Intake) -> Answered:
+        """Take a bulk task through the gates; an error of ours becomes a 503."""
         upset = LedgerUnavailable("The task could not be taken just now.")
 
         def take(arrivals: list[Arrival]) -> list[Answered]:
             return [intake.take(arrival) for arrival in arrivals]
 
-        intake = self._intake
         answer: Answered = self._answered(take, [self._arrival(request)], upset)[0]
-        if isinstance(answer, Booked):
-            return _of_job(answer, request.request_id)
-        return respond(answer, request.request_id)
+        return answer
 
     def statuses(self, requests: Sequence[Request]) -> list[Response]:
         """Answer a batch of status callbacks, with one commit."""
@@ -348,8 +347,12 @@ def outcome(answer: Accepted, status: int, request_id: str) -> Response:
     return failure(status, code, words, request_id, _details(entry), shown)
 
 
-def _of_job(answer: Booked, request_id: str) -> Response:
+def respond_to_task(answer: Answered, request_id: str) -> Response:
     """Give the response that shows a job: 202 while it is under way, 422 where it failed."""
+    from ci360_twilio.flow.intake import Booked
+
+    if not isinstance(answer, Booked):
+        return respond(answer, request_id)
     job = answer.job
     shown = {
         "status": job.state,

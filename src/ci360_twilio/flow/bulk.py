@@ -11,10 +11,10 @@ import itertools
 import time
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeGuard, TypeVar
 from zlib import crc32
 
 import msgspec
@@ -67,6 +67,14 @@ GONE = frozenset({"address_expired", "file_too_large"})
 """Why a file cannot be fetched that no other attempt would bring."""
 LONGEST_WAIT = 15.0
 """Seconds after which it is looked again whether messages have come to their end."""
+SAID_AT_ONCE = 100
+"""Chunks that are said before it is looked whether the turn is over."""
+LOOK = timedelta(seconds=5)
+"""After how long it is looked again which chunks others have entered."""
+LOST = timedelta(seconds=120)
+"""After how long without a further one those that are missing are said again; twice that the next time."""
+CHECKS = 3
+"""How often a check is begun where the time is short; one that has not ended then never will."""
 OPEN = frozenset({Status.ACCEPTED, Status.SENDING, Status.UNKNOWN})
 """Statuses of messages that are still on their way to Twilio."""
 
@@ -170,6 +178,10 @@ def one_by_one(
     return (work(job, chunk) for chunk in chunks)
 
 
+Elsewhere = Callable[[Job, Sequence[int]], object]
+"""Says to others which chunks they are to enter, by their numbers; see :meth:`Bulk.enter_said`."""
+
+
 class Stopped(Exception):
     """Whoever works was asked to stop; the job goes on later."""
 
@@ -189,6 +201,8 @@ class Bulk:
         *,
         firsts: Callable[[], Firsts],
         fan: Fan = one_by_one,
+        elsewhere: Elsewhere | None = None,
+        chunk_rows: int = CHUNK_ROWS,
         seconds: Callable[[], float] = time.monotonic,
     ) -> None:
         """Make it.
@@ -203,6 +217,9 @@ class Bulk:
             gates: what decides about messages besides the tenants' documents.
             firsts: makes a memory for one pass over a file.
             fan: works on chunks.
+            elsewhere: has chunks entered by others, in a time that is short for each; without it they are
+                entered here, by the fan.
+            chunk_rows: how many rows are entered in one commit.
             seconds: gives seconds that only grow.
         """
         self._store = store
@@ -214,6 +231,8 @@ class Bulk:
         self._gates = gates
         self._firsts = firsts
         self._fan = fan
+        self._elsewhere = elsewhere
+        self._chunk_rows = chunk_rows
         self._known: tuple[tuple[JobKey, bool], Audience, Tenant] | None = None
         self._seconds = seconds
 
@@ -310,7 +329,12 @@ class Bulk:
         """Read the whole file, before anything is sent; write the plan by which it is entered."""
         with self._files.reading(f"{job.folder}/{METADATA}") as stream:
             columns = parse_columns(stream.read())
-        job = self._kept(job, columns=columns.names)
+        if self._elsewhere is not None and job.failures >= CHECKS:
+            words = (
+                f"The file could not be checked in the time that there is, in {CHECKS} attempts."
+            )
+            return self._fail(job, "check_unfinished", words)
+        job = self._kept(job, columns=columns.names, failures=job.failures + 1)
         found = self.check(job, lambda: self._stay(job, turn))
         counts = dict(sorted(found.counts.items()))
         news: dict[str, Any] = {
@@ -323,6 +347,7 @@ class Bulk:
         if reason := why_not(found, limit):
             return self._fail(job, *reason, **news)
         running: dict[str, Any] = {"running_at": self._clock(), "chunks": found.chunks}
+        running["failures"] = 0
         self._told(job, state=State.RUNNING, **running, **news)
         return self._clock()
 
@@ -404,7 +429,7 @@ class Bulk:
             each = iter(rows)
             for number in itertools.count():
                 start, row, line = rows.offset, rows.number, rows.line
-                size = sum(1 for _ in itertools.islice(each, CHUNK_ROWS))
+                size = sum(1 for _ in itertools.islice(each, self._chunk_rows))
                 if not size:
                     return
                 yield Chunk(
@@ -425,6 +450,8 @@ class Bulk:
 
     def _enter(self, job: Job, turn: _Turn) -> datetime | None:
         """Enter chunks into the ledger, one commit for each."""
+        if self._elsewhere is not None:
+            return self._have_entered(job, turn, self._elsewhere)
         chunks = itertools.takewhile(lambda _: not turn.is_over(), self.plan(job, job.entered))
         with closing(self._fan(self.enter, job, chunks)) as entered:
             for number, _ in enumerate(entered, job.entered + 1):
@@ -435,6 +462,62 @@ class Bulk:
         if job.entered == job.chunks:
             self._files.drop(job.folder, keep=PARTS)
         return self._clock()
+
+    def _have_entered(self, job: Job, turn: _Turn, say: Elsewhere) -> datetime | None:
+        """Say which chunks are to be entered, look which are, and say again what seems lost.
+
+        A chunk is entered when the file is there that says which entries its rows have.
+        """
+        there = {int(name) for name in self._files.names(f"{job.folder}/{PARTS}")}
+        missing = [one for one in range(job.entered, job.chunks) if one not in there]
+        entered = missing[0] if missing else job.chunks
+        if (entered, len(there)) != (job.entered, job.there):
+            job = self._kept(job, entered=entered, there=len(there), waits=0)
+        if not missing:
+            if job.entered == job.chunks:
+                self._files.drop(job.folder, keep=PARTS)
+            return self._clock()
+        self._see_that_it_can_be_entered(job)
+        while job.said < job.chunks and not turn.is_over():
+            fresh = range(job.said, min(job.said + SAID_AT_ONCE, job.chunks))
+            say(job, fresh)
+            self._stay(job, turn)
+            job = self._kept(job, said=fresh.stop)
+            if job.said != fresh.stop:
+                return self._clock()  # somebody else works on it
+        if job.said < job.chunks:
+            return self._clock()
+        if self._clock() - job.updated_at > LOST * 2 ** min(job.waits, 4):
+            say(job, missing)
+            self._kept(job, waits=job.waits + 1)
+        return self._clock() + LOOK
+
+    def _see_that_it_can_be_entered(self, job: Job) -> None:
+        """Raise here what would keep all others from entering chunks of a job."""
+        self.audience(job)
+        for name in (PLAN, DATA):
+            with self._files.reading(f"{job.folder}/{name}", 0, 1) as file:
+                file.read()
+
+    def enter_said(self, key: JobKey, number: int) -> list[Entry]:
+        """Enter a chunk that was said; gives the entries of it that are to be sent.
+
+        What was said twice is done once, and what is not to be done any more is left.
+        """
+        job = self._store.job(key)
+        if not _is_to_enter(job, number):
+            return []
+        with suppress(FileNotFoundError), self._files.reading(part_of(job, number)):
+            return []
+        try:
+            chunk = next(self.plan(job, number))
+            entered = self.entered(job, chunk)
+        except FileNotFoundError:
+            if _is_to_enter(self._store.job(key), number):
+                raise
+            return []  # others were faster, and the file is not needed any more
+        found = (one.entry for _, one in entered if one is not None)
+        return [entry for entry in found if entry.status is Status.ACCEPTED]
 
     def plan(self, job: Job, after: int = 0) -> Iterator[Chunk]:
         """Go through the chunks of a job's plan, without the first ones."""
@@ -464,7 +547,7 @@ class Bulk:
             candidate = audience.judge(row)
             first, guid = chunk.again.get(row.number), audience.guid(candidate)
             if row.number in same:
-                words = f"The same customer and number as on row {first}."
+                words = "This customer and number stand on an earlier row."
                 marks.append(Mark(row.number, row.line, guid, "duplicate", words))
                 places.append(None)
                 continue
@@ -575,12 +658,15 @@ class Bulk:
         return job
 
     def _fail(self, job: Job, reason: str, words: str, **changes: Any) -> datetime | None:
+        job = self._store.job(job.key) or job  # it may have gone on since it was read
         return self._end(job, State.FAILED, reason=reason, words=words, **changes)
 
     def _end(self, job: Job, state: State, **changes: Any) -> datetime | None:
         """End a job; what it leaves is which entries its rows have."""
         ended = {"data_url": None, "metadata_url": None, "ended_at": self._clock()}
         job = self._told(job, state=state, **ended, **changes)
+        if not job.ended:
+            return self._clock()  # somebody else has written meanwhile: it is looked at anew
         self._files.drop(job.folder, keep=PARTS)
         if job.canceled_by is not None:
             mine = Pause(
@@ -622,12 +708,18 @@ class Checked:
     def add(self, judged: Judged, firsts: Firsts) -> Chunk:
         """Count what was found in the next chunk; gives it with the rows that repeat earlier ones."""
         again: dict[int, int] = {}
-        same = []
-        for (_, row, who), first in zip(judged.seen, firsts.add(judged.seen), strict=True):
+        same: list[int] = []
+        others: list[tuple[str, int, int]] = []
+        for (what, row, who), first in zip(judged.seen, firsts.add(judged.seen), strict=True):
             if first is not None:
                 again[row] = first[0]
                 if first[1] == who:
                     same.append(row)
+                else:
+                    others.append((f"{what} {who}", row, who))
+        # Of other customers with that number each has an entry once, too.
+        known = zip(others, firsts.add(others), strict=True)
+        same += [row for (_, row, _), first in known if first is not None]
         self.rows += judged.chunk.rows
         self.bad += judged.bad
         self.chunks += 1
@@ -636,7 +728,7 @@ class Checked:
         if again:
             self.counts["accepted"] -= len(again)
             self.counts["duplicate"] += len(again)
-        return msgspec.structs.replace(judged.chunk, again=again, same=tuple(same))
+        return msgspec.structs.replace(judged.chunk, again=again, same=tuple(sorted(same)))
 
 
 class _Turn:
@@ -695,6 +787,13 @@ def standing(
     return [
         (mark, known[key_of(job.tenant_id, mark.guid)] if mark.guid else None) for mark in marks
     ]
+
+
+def _is_to_enter(job: Job | None, number: int) -> TypeGuard[Job]:
+    """Tell whether a chunk is still to be entered."""
+    if job is None or job.state is not State.RUNNING:
+        return False
+    return job.entered <= number < job.chunks
 
 
 def part_of(job: Job, number: int) -> str:

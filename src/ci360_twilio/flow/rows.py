@@ -11,8 +11,8 @@ from collections import deque
 from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple
 
-MAX_ROW = 262_144
-"""Bytes of a row; all that a message can hold fits many times."""
+MAX_ROW = 131_072
+"""Bytes of a row, as many as :mod:`csv` takes for a cell; all that a message can hold fits many times."""
 MAX_LINES = 200
 """Lines of a row, whose cells may hold line breaks."""
 BOM = b"\xef\xbb\xbf"
