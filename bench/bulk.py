@@ -63,7 +63,29 @@ def bench_bulk(folder: Path, plan: Plan) -> list[Figure]:
                 goal="< 150",
             ),
         ]
-    return figures
+    return [*figures, _rehearsal(folder / "rehearsal", plan.rehearsal_rows)]
+
+
+def _rehearsal(folder: Path, rows: int) -> Figure:
+    """Time a rehearsal of a creative with a file of customers."""
+    product = Installation(folder, free_port())
+    creative, audience = folder / "creative.txt", folder / "audience.csv"
+    creative.write_text("TO:{{mobile_phone}};\n" + BODY)
+    with audience.open("w") as file:
+        file.write(f"{COLUMNS}\n")
+        file.writelines(audience_line(row) for row in range(rows))
+    whole = [*command(), "rehearse", "--creative", str(creative), "--audience", str(audience)]
+    begun = time.monotonic()
+    done = subprocess.run(
+        [*whole, "--tenant", TENANT, "--json"],
+        env=product.environment(),
+        capture_output=True,
+        check=False,
+    )
+    seconds = time.monotonic() - begun
+    if done.returncode or msgspec.json.decode(done.stdout)["rows"] != rows:
+        raise BenchFailed(f"the rehearsal ended: {done.stderr.decode()[-500:]}")
+    return Figure(name=f"rehearsal of {rows:,} rows", unit="s", product=(seconds,), goal="< 20 s")
 
 
 def audience_line(row: int) -> str:

@@ -25,6 +25,7 @@ class Plan:
     report_seconds: float = 20.0
     import_rows: tuple[int, ...] = (100_000, 1_000_000)
     bulk_rows: tuple[int, ...] = (100_000, 1_000_000)
+    rehearsal_rows: int = 100_000
     ledger_sizes: tuple[int, ...] = (10_000, 100_000, 1_000_000)
     trace_runs: int = 15
     chaos_rounds: int = 3
@@ -52,6 +53,7 @@ def quick_plan(*, imports: bool) -> Plan:
         report_seconds=6.0,
         import_rows=(20_000, 100_000),
         bulk_rows=(20_000, 100_000),
+        rehearsal_rows=20_000,
         ledger_sizes=(10_000, 100_000),
         trace_runs=5,
         chaos_rounds=1,

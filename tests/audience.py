@@ -70,9 +70,10 @@ class LocalFetcher:
     def __init__(self) -> None:
         self.fetched = 0
 
-    def resume(self, url: object, into: Path, *, timeout: float) -> int:
+    def resume(self, url: object, into: Path, *, timeout: float, going: Callable[[], None]) -> int:
         """Copy a file."""
         assert timeout > 0
+        going()
         self.fetched += 1
         shutil.copy(str(url), into)
         return into.stat().st_size

@@ -54,7 +54,7 @@ def rehearsed(place: Workplace, task: dict[str, Any], job: Job) -> tuple[Report,
     for name, key in ((DATA, "dataFile"), (METADATA, "metadataFile")):
         with files.making(f"{job.folder}/{name}") as file:
             file.write(Path(task["presignedUrls"][key]).read_bytes())
-    trial = cast("BulkStore", Trial(place.store, Foreseen()))
+    trial = cast("BulkStore", Trial(place.store, Foreseen(knows_keys=False)))
     bulk = Bulk(
         trial,
         files,

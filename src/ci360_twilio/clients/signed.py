@@ -8,6 +8,7 @@ not followed.
 
 from __future__ import annotations
 
+import fcntl
 import http.client
 import ipaddress
 import os
@@ -15,8 +16,8 @@ import re
 import socket
 import ssl
 import time
-from collections.abc import Callable, Iterable
-from contextlib import closing
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, contextmanager
 from http import HTTPStatus
 from pathlib import Path
 from typing import BinaryIO, Literal, NamedTuple
@@ -150,14 +151,28 @@ class SignedAddresses:
                 connection.request("GET", place.target, headers=_headers(place))
                 with connection.getresponse() as response:
                     check_status(response.status)
-                    return _pour(response, sock, into, until)
+                    return _pour(response, sock, into, until, most=MOST_BYTES)
             except (TimeoutError, http.client.HTTPException, ConnectionError, ssl.SSLError) as exc:
                 raise _away("connection_lost") from exc
 
-    def resume(self, url: object, into: Path, *, timeout: float) -> int:
+    def resume(
+        self,
+        url: object,
+        into: Path,
+        *,
+        timeout: float,
+        going: Callable[[], None] = lambda: None,
+    ) -> int:
         """Fetch a file into a place, or what is not there yet of it; gives its size in bytes.
 
-        What was fetched before is kept only if the file is still the same, by its ``ETag``.
+        What was fetched before is kept only if the file is still the same, by its ``ETag``. Only one
+        process fetches into a place at a time.
+
+        Args:
+            url: the address.
+            into: where the file, or its beginning, is to be.
+            timeout: seconds that it may take.
+            going: is called with every piece that came; may raise.
 
         Raises:
             AddressRefused: the address may not be called.
@@ -184,8 +199,10 @@ class SignedAddresses:
                         check_status(response.status)
                         there = 0
                     _keep_tag(note, response.getheader("ETag"))
-                    with open(into, "ab" if there else "wb", opener=_private) as file:
-                        size = there + _pour(response, sock, file, until, most=MOST_BYTES - there)
+                    with _alone(into, keep=there > 0) as file:
+                        size = there + _pour(
+                            response, sock, file, until, most=MOST_BYTES - there, going=going
+                        )
                     if whole not in (None, size):
                         raise _away("connection_lost")
             except (TimeoutError, http.client.HTTPException, ConnectionError, ssl.SSLError) as exc:
@@ -291,7 +308,8 @@ def _pour(
     into: BinaryIO,
     until: float,
     *,
-    most: int = MOST_BYTES,
+    most: int,
+    going: Callable[[], None] = lambda: None,
 ) -> int:
     """Write a body as it comes; gives its size."""
     announced, size = response.length, 0
@@ -301,6 +319,7 @@ def _pour(
         if size > most:
             raise _refused("file_too_large")
         into.write(chunk)
+        going()
         _limit(sock, until)
     if announced not in (None, size):
         raise _away("connection_lost")
@@ -343,8 +362,18 @@ def _keep_tag(note: Path, tag: str | None) -> None:
         note.unlink(missing_ok=True)
 
 
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
+@contextmanager
+def _alone(into: Path, *, keep: bool) -> Iterator[BinaryIO]:
+    """Open a file to write on, or anew, while nobody else does; only its owner reads it."""
+    descriptor = os.open(into, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    with os.fdopen(descriptor, "ab") as file:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise _away("fetched_by_another") from None
+        if not keep:
+            file.truncate(0)
+        yield file
 
 
 def _limit(sock: socket.socket, until: float) -> None:

@@ -119,8 +119,10 @@ class Job(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     withdrawn: int = 0
     """Chunks of a canceled job of which nothing waits to be sent any more."""
     settled: int = 0
-    """Chunks of which no message is on its way any more."""
+    """Chunks of which no message is on its way any more, or few."""
     settled_rows: int = 0
+    unsure: dict[int, dict[str, int]] = {}
+    """Settled chunks of which some messages still are, with what was counted of the others."""
     outcomes: dict[str, int] = {}
     """Settled rows by their status or, where they were not sent to, by why not."""
     waits: int = 0

@@ -97,6 +97,6 @@ def _amount(text: str, where: str) -> Decimal | None:
         amount = Decimal(text)
     except InvalidOperation:
         amount = Decimal(-1)
-    if not 0 <= amount <= _MOST:
+    if not amount.is_finite() or not 0 <= amount <= _MOST:
         raise SettingsError(f"On {where} a price is no number from 0 to {_MOST}.")
     return amount

@@ -24,6 +24,8 @@ from ci360_twilio.logs import (
     EVENT_REJECTED,
     INBOUND_HEARD,
     INBOUND_REFUSED,
+    JOB_CHANGED,
+    JOB_REJECTED,
     MESSAGE_SENT,
     OUTCOME_REPORTED,
     RECEIPT_REFUSED,
@@ -41,6 +43,11 @@ _INBOUND = Counter(
 )
 _REPORTS = Counter(
     "ci360_twilio_reports", "Attempts to tell CI360 by decision.", ["outcome", "decision", "reason"]
+)
+_JOBS = Counter(
+    "ci360_twilio_jobs",
+    "Bulk tasks by decision, and jobs by the state they came to.",
+    ["decision", "reason"],
 )
 _SWEPT = Counter("ci360_twilio_swept", "Entries overtaken by time.", ["status"])
 _SECONDS = Histogram(
@@ -64,6 +71,8 @@ def observe(event: str, fields: dict[str, Any]) -> None:
     elif event == OUTCOME_REPORTED:
         outcome, decision = str(fields.get("outcome") or ""), str(fields["decision"])
         _REPORTS.labels(outcome, decision, fields.get("reason") or "").inc()
+    elif event in (JOB_CHANGED, JOB_REJECTED):
+        _JOBS.labels(str(fields["decision"]), fields.get("reason") or "").inc()
     elif event == ENTRY_SWEPT:
         _SWEPT.labels(str(fields["decision"])).inc()
 

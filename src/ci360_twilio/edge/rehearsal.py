@@ -14,7 +14,7 @@ import msgspec
 
 from ci360_twilio.clients.files import FolderFiles
 from ci360_twilio.clients.signed import SignedAddresses
-from ci360_twilio.core.audience import CREATIVE, parse_columns
+from ci360_twilio.core.audience import CREATIVE, parse_columns, parse_options
 from ci360_twilio.core.bulk import parse_bulk_payload, parse_job
 from ci360_twilio.core.job import Job, State
 from ci360_twilio.core.prices import LIST_PRICES, Prices
@@ -148,7 +148,10 @@ def _rehearsed(
     with tempfile.TemporaryDirectory(prefix="ci360-twilio-rehearsal-") as folder:
         root = Path(folder)
         make = partial(_make_stage, asked, root, is_merged=kind == "audience")
-        helpers = Helpers(make) if size > ALONE else None
+        several = parse_options(job.parameters, []).duplicates == "all"
+        # Where a recipient may get several messages, those of one chunk count for the next.
+        helpers = Helpers(make) if size > ALONE and not several else None
+        so_far = Foreseen(knows_keys=False) if several else None
         try:
             files = FolderFiles(root)
             put(files, job)
@@ -156,7 +159,9 @@ def _rehearsed(
                 columns = parse_columns(stream.read())
             job = msgspec.structs.replace(job, columns=columns.names)
             with _ledger(asked) as store:
-                bulk, stage = _staged(asked, root, store, helpers, is_merged=kind == "audience")
+                bulk, stage = _staged(
+                    asked, root, store, helpers, so_far, is_merged=kind == "audience"
+                )
                 checked = bulk.check(job)
                 tally = Tally()
                 for one in (helpers or one_by_one)(stage.tally, job, bulk.plan(job)):
@@ -172,16 +177,22 @@ def _rehearsed(
 def _make_stage(asked: Asked, root: Path, *, is_merged: bool) -> Stage:
     """Make a helper's part of a rehearsal."""
     store = _open(asked)
-    return _staged(asked, root, store, None, is_merged=is_merged)[1]
+    return _staged(asked, root, store, None, None, is_merged=is_merged)[1]
 
 
 def _staged(
-    asked: Asked, root: Path, store: Store, fan: Fan | None, *, is_merged: bool
+    asked: Asked,
+    root: Path,
+    store: Store,
+    fan: Fan | None,
+    so_far: Foreseen | None,
+    *,
+    is_merged: bool,
 ) -> tuple[Bulk, Stage]:
     settings = asked.settings
     tenants, gates = make_tenants(settings), gates_of(settings)
     bulk = Bulk(
-        cast("BulkStore", Trial(store)),
+        cast("BulkStore", Trial(store, so_far)),
         FolderFiles(root),
         SignedAddresses(settings.bulk_hosts),
         tenants,

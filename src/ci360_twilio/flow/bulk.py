@@ -55,8 +55,8 @@ from ci360_twilio.ports import Clock, Files, Firsts, Inserted, Tenants
 
 DATA, METADATA, PLAN, PARTS = "data", "metadata", "plan", "parts"
 """Files of a job; in the folder ``parts`` one for each chunk."""
-LEASE = timedelta(seconds=120)
-"""For how long whoever works on a job need not be heard of."""
+LEASE = timedelta(seconds=30)
+"""For how long whoever works on a job need not be heard of; a chunk, or a piece of a file, takes far less."""
 SLICE_SECONDS = 10.0
 """How long one job is worked on before another has its turn."""
 FETCH_SECONDS = 600.0
@@ -75,8 +75,12 @@ LOST = timedelta(seconds=120)
 """After how long without a further one those that are missing are said again; twice that the next time."""
 CHECKS = 3
 """How often a check is begun where the time is short; one that has not ended then never will."""
-OPEN = frozenset({Status.ACCEPTED, Status.SENDING, Status.UNKNOWN})
-"""Statuses of messages that are still on their way to Twilio."""
+FINDING = timedelta(minutes=10)
+"""How long a message whose answer was lost counts as on its way; whoever looks longer looks for that alone."""
+MOST_LATE = 20
+"""One in so many rows of a chunk may be on its way when the others are counted."""
+MOST_UNSURE = 200
+"""Chunks that are looked at again at the most."""
 
 
 class Mark(NamedTuple):
@@ -129,8 +133,14 @@ class Store(JobStore, Entering, Standing, Protocol):
 class Fetcher(Protocol):
     """Fetches files from signed addresses."""
 
-    def resume(self, url: object, into: Path, *, timeout: float) -> int:
+    def resume(self, url: object, into: Path, *, timeout: float, going: Callable[[], None]) -> int:
         """Fetch a file, or what of it is not there yet; gives its size.
+
+        Args:
+            url: where it is.
+            into: where it, or its beginning, is to be.
+            timeout: seconds that it may take.
+            going: is called with every piece that came; may raise.
 
         Raises:
             AddressRefused: the address may not be called.
@@ -283,7 +293,7 @@ class Bulk:
         if job.canceled_by is not None and job.running_at is None:
             return self._end(job, State.CANCELED)
         if job.state in (State.RECEIVED, State.FETCHING):
-            return self._fetch(job)
+            return self._fetch(job, turn)
         if job.state is State.CHECKING:
             return self._check(job, turn)
         if job.entered < job.chunks:
@@ -294,12 +304,12 @@ class Bulk:
 
     # Fetching
 
-    def _fetch(self, job: Job) -> datetime | None:
+    def _fetch(self, job: Job, turn: _Turn) -> datetime | None:
         """Fetch both files at once: their addresses expire."""
         job = self._told(job, state=State.FETCHING)
         try:
-            self._bring(job, METADATA, job.metadata_url)
-            size = self._bring(job, DATA, job.data_url)
+            self._bring(job, METADATA, job.metadata_url, turn)
+            size = self._bring(job, DATA, job.data_url, turn)
         except Ci360Failed as exc:
             failures = job.failures + 1
             if exc.reason in GONE or exc.trouble is Trouble.REFUSED:
@@ -317,9 +327,11 @@ class Bulk:
         )
         return self._clock()
 
-    def _bring(self, job: Job, name: str, url: str | None) -> int:
+    def _bring(self, job: Job, name: str, url: str | None, turn: _Turn) -> int:
         place = self._files.scratch(f"{job.folder}/{name}")
-        size = self._fetcher.resume(url, place, timeout=FETCH_SECONDS)
+        size = self._fetcher.resume(
+            url, place, timeout=FETCH_SECONDS, going=lambda: self._stay(job, turn)
+        )
         self._files.adopt(f"{job.folder}/{name}", place)
         return size
 
@@ -592,31 +604,53 @@ class Bulk:
     # Settling
 
     def _settle(self, job: Job, turn: _Turn) -> datetime | None:
-        """Count what became of chunks, as far as none of their messages is on its way any more."""
-        before = job.settled
-        while job.settled < job.chunks and not turn.is_over():
-            rows = standing(self._store, self._files, job, job.settled)
-            if any(entry is not None and entry.status in OPEN for _, entry in rows):
+        """Count what became of chunks, as far as their messages are not on their way any more.
+
+        A few that take longer keep no others: their chunk is counted, and looked at again.
+        """
+        before = job.settled_rows
+        for number in list(job.unsure):
+            if turn.is_over():
                 break
-            counts = Counter(job.outcomes)
-            counts.update(outcome_of(mark, entry) for mark, entry in rows)
-            settled = job.settled + 1
-            self._stay(job, turn)
-            job = self._kept(
-                job,
-                settled=settled,
-                settled_rows=job.settled_rows + len(rows),
-                outcomes=dict(sorted(counts.items())),
-                waits=0,
-            )
-            if job.settled != settled:
+            job = self._settled(job, turn, number, job.unsure[number])
+        while job.settled < job.chunks and len(job.unsure) < MOST_UNSURE and not turn.is_over():
+            settled = job.settled
+            job = self._settled(job, turn, settled, None)
+            if job.settled == settled:
                 break
-        if job.settled == job.chunks:
+        if job.settled == job.chunks and not job.unsure:
             return self._end(job, State.CANCELED if job.canceled_by else State.DONE)
-        if turn.is_over() and job.settled > before:
+        if turn.is_over() and job.settled_rows > before:
             return self._clock()
-        job = self._kept(job, waits=0 if job.settled > before else job.waits + 1)
+        job = self._kept(job, waits=0 if job.settled_rows > before else job.waits + 1)
         return self._clock() + timedelta(seconds=min(0.5 * 1.5 ** min(job.waits, 20), LONGEST_WAIT))
+
+    def _settled(
+        self, job: Job, turn: _Turn, number: int, counted: Mapping[str, int] | None
+    ) -> Job:
+        """Count what became of a chunk's rows, ``counted`` being what was counted before, if it was."""
+        now = self._clock()
+        rows = standing(self._store, self._files, job, number)
+        closed = [pair for pair in rows if not is_under_way(pair[1], now)]
+        left = len(rows) - len(closed)
+        if counted is None and left * MOST_LATE > len(rows):
+            return job
+        counts = Counter(outcome_of(mark, entry) for mark, entry in closed)
+        outcomes = Counter(job.outcomes)
+        outcomes.update(counts)
+        outcomes.subtract(counted or {})
+        unsure = {one: known for one, known in job.unsure.items() if one != number}
+        if left:
+            unsure[number] = dict(counts)
+        news: dict[str, Any] = {
+            "settled_rows": job.settled_rows + len(closed) - sum((counted or {}).values()),
+            "outcomes": dict(sorted((+outcomes).items())),
+            "unsure": unsure,
+        }
+        if counted is None:
+            news["settled"] = number + 1
+        self._stay(job, turn)
+        return self._kept(job, **news)
 
     # What is common to all
 
@@ -799,6 +833,15 @@ def _is_to_enter(job: Job | None, number: int) -> TypeGuard[Job]:
 def part_of(job: Job, number: int) -> str:
     """Name the file that says which entries the rows of a chunk have."""
     return f"{job.folder}/{PARTS}/{number:06}"
+
+
+def is_under_way(entry: Entry | None, now: datetime) -> bool:
+    """Tell whether a message is still on its way to Twilio."""
+    if entry is None:
+        return False
+    if entry.status is Status.UNKNOWN:
+        return entry.lost_at is None or now - entry.lost_at < FINDING
+    return entry.status in (Status.ACCEPTED, Status.SENDING)
 
 
 def outcome_of(mark: Mark, entry: Entry | None) -> str:

@@ -223,8 +223,9 @@ class Ledger(Protocol):
 class Foreseen:
     """What a rehearsal would have written so far, as far as it decides about what comes later."""
 
-    def __init__(self) -> None:
-        self.keys: set[Key] = set()
+    def __init__(self, *, knows_keys: bool = True) -> None:
+        """Begin; a job's rows are told from each other before, so that it need not know their keys."""
+        self.keys: set[Key] | None = set() if knows_keys else None
         self.received: Counter[tuple[TenantId, str]] = Counter()
         """Messages by whose and whom they are to."""
 

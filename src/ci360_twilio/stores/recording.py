@@ -92,9 +92,10 @@ def foreseen(
         return Inserted(known, created=False)
     if so_far is None:
         return Inserted(admitted(tx, entry, restored_at, limits), created=True)
-    if entry.key in so_far.keys:
-        return Inserted(entry, created=False)
-    so_far.keys.add(entry.key)
+    if so_far.keys is not None:
+        if entry.key in so_far.keys:
+            return Inserted(entry, created=False)
+        so_far.keys.add(entry.key)
     entry = admitted(_Trial(tx, so_far), entry, restored_at, limits)
     recipient = recipient_of(entry)
     if recipient is not None and entry.tenant_id in limits:

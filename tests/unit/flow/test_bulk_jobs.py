@@ -311,11 +311,11 @@ class Weak:
         self._place = place
         self._failures = iter(failures)
 
-    def resume(self, url: object, into: Path, *, timeout: float) -> int:
+    def resume(self, url: object, into: Path, *, timeout: float, going: Callable[[], None]) -> int:
         """Fail, or fetch."""
         for failure in self._failures:
             raise failure
-        return self._place.fetcher.resume(url, into, timeout=timeout)
+        return self._place.fetcher.resume(url, into, timeout=timeout, going=going)
 
 
 def away(reason: str) -> Ci360Failed:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import os
 import signal
 import sys
 import threading
@@ -28,7 +29,7 @@ from ci360_twilio.edge.cli.asking import (
 )
 from ci360_twilio.edge.cli.given import open_ledger, tenant_named
 from ci360_twilio.edge.cli.screen import cell, new_file, print_json, printable, table
-from ci360_twilio.edge.cli.serve import make_log, stop_at_end_of_input
+from ci360_twilio.edge.cli.serve import METRICS_FOLDER, make_log, stop_at_end_of_input
 from ci360_twilio.edge.workshop import Helpers, make_bulk, prepare, work_on_jobs
 from ci360_twilio.errors import NotKnown, SettingsError
 from ci360_twilio.flow.jobs import Foreman, Result, find_job, results
@@ -352,7 +353,12 @@ def _work(options: argparse.Namespace) -> int:
     if options.supervised:
         thread = threading.Thread(target=stop_at_end_of_input, args=(stopping.set,), daemon=True)
         thread.start()
-    parts = wire(settings, make_log(settings, "jobs"), writes_many=True)
+    log = make_log(settings, "jobs")
+    if METRICS_FOLDER in os.environ:
+        from ci360_twilio.edge import metrics
+
+        log.observers.append(metrics.observe)
+    parts = wire(settings, log, writes_many=True)
     parts.fan = helpers
     try:
         work_on_jobs(parts, stopping.is_set)

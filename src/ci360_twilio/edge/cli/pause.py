@@ -61,7 +61,7 @@ def _add_target(command: argparse.ArgumentParser) -> None:
         "value",
         nargs="?",
         metavar="WHICH",
-        help="the tenant's id, the task's code, the sender, or the country's two letters",
+        help="the tenant's id, the task's code, the sender, the country's two letters, or the job's id",
     )
     command.add_argument("--tenant", help="only as far as it is this tenant's")
 
