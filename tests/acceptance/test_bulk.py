@@ -8,12 +8,16 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
+from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
 import pytest
 from tests.acceptance.bulk import PARAMETERS, Bucket, encoded
 from tests.acceptance.conftest import API_KEY, GUARDED, OPEN
 from tests.cloud.server import Moto
+
+from ci360_twilio.core.job import State
 
 
 @pytest.fixture(scope="session")
@@ -305,3 +309,28 @@ def test_what_the_command_says_of_jobs(bulk: Any, bucket: Bucket) -> None:
     refused = bulk.command("jobs", "cancel", name, "--yes")
     assert (refused.returncode, "done" in refused.stderr) == (1, True)
     assert bulk.command("jobs", "show", "ffff").returncode == 1
+
+
+def test_an_erasure_names_the_jobs_whose_files_may_hold_the_person(
+    bulk: Any, bucket: Bucket
+) -> None:
+    """Until their rows are entered nobody can tell."""
+    number = bulk.number()
+    _, answer = post(bulk, bucket.task([["id-1", "Robin", number, "Cary"]]))
+    ended(bulk, answer["job"])
+    now = datetime.now(UTC)
+    with bulk.store() as store:
+        known = next(one for one in store.jobs() if one.id == answer["job"])
+        opened = msgspec.structs.replace(
+            known, id="f" * 16, state=State.CHECKING, running_at=None, ended_at=None, created_at=now
+        )
+        open_job = store.add_job(opened).job
+        try:
+            done = bulk.command("erase", "--tenant", OPEN, "--yes", typed=number)
+        finally:
+            store.keep_job(msgspec.structs.replace(open_job, state=State.FAILED))
+    assert done.returncode == 0, done.stderr
+    assert f"ci360-twilio jobs cancel {'f' * 16}" in done.stdout
+    result = bulk.command("jobs", "result", answer["job"]).stdout
+    assert "erased" in result
+    assert number not in result

@@ -32,12 +32,15 @@ TWINS, STRANGERS, BROKEN = 500, 300, 200
 PATIENCE = 300.0
 COLUMNS = "identity_id,first_name,mobile_phone"
 FAULTS = {
-    "http_500_made": 0.002,
-    "http_503": 0.002,
+    "http_500_made": 0.0005,
+    "http_503_made": 0.0005,
+    "cut": 0.0005,
     "http_429": 0.005,
-    "reset": 0.002,
-    "cut": 0.002,
+    "refuse": 0.005,
 }
+"""Answers that are lost although a message was made, and requests that made none."""
+CONNECTIONS = 64
+"""Requests that may be open when a process is killed: nobody can tell whether these have arrived."""
 
 
 def number(index: int) -> str:
@@ -90,7 +93,7 @@ def test_a_large_job_that_is_killed_five_times_sends_each_row_once(
     site: Site, bucket: Bucket
 ) -> None:
     """Each valid row has one message, each other one a reason, and the counts add up."""
-    site.settings |= {"bulk_hosts": bucket.host, "lease": "40", "unknown_deadline": "60"}
+    site.settings |= {"bulk_hosts": bucket.host, "lease": "40", "unknown_deadline": "120"}
     data = audience()
     task = bucket.task(
         data,
@@ -103,7 +106,7 @@ def test_a_large_job_that_is_killed_five_times_sends_each_row_once(
     )
     twin = site.twilio.twin
     site.twilio.faults.set_share(FAULTS)
-    server = site.serve(connections=64)
+    server = site.serve(connections=CONNECTIONS)
     answer = urllib3.request(
         "POST",
         f"http://127.0.0.1:{site.port}/ci360/bulk",
@@ -128,7 +131,7 @@ def test_a_large_job_that_is_killed_five_times_sends_each_row_once(
     for reached in moments:
         wait(reached)
         kill_all(server)
-        server = site.serve(connections=64)
+        server = site.serve(connections=CONNECTIONS)
     wait(lambda: now().ended)
     done = now()
     assert server.ask_to_end() == 0, server.words[-2000:]
@@ -141,9 +144,11 @@ def test_a_large_job_that_is_killed_five_times_sends_each_row_once(
     assert done.outcomes["duplicate_number"] == TWINS
     sent = Counter(message.to for message in twin.messages)
     assert max(sent.values()) == 1
-    held = done.outcomes.get("held", 0)
-    assert len(sent) + held >= good
     assert set(sent) <= {number(n) for n in range(good)}
+    held = done.outcomes.get("held", 0)
+    assert held <= len(moments) * CONNECTIONS
+    assert done.outcomes["sent"] + held == good
+    assert good - held <= len(sent) <= good
     result = site.command("jobs", "result", job.id, typed="")
     rows = list(csv.DictReader(result.stdout.splitlines()))
     assert [int(one["row"]) for one in rows] == list(range(1, ROWS + 1))

@@ -474,3 +474,29 @@ def test_another_process_that_was_faster_is_given_way(place: Workplace) -> None:
     place.run(task)
     assert place.store.keep_job(msgspec.structs.replace(before, state=State.FETCHING)) is None
     assert place.job(key).state is State.DONE
+
+
+def test_what_is_entered_after_a_restore_is_held(place: Workplace) -> None:
+    """The part of the ledger that is lost may have sent it."""
+    place.store.mark_restored(place.clock())
+    place.clock.wait(1.0)
+    job = place.run(place.task(people(3)))
+    assert job.outcomes == {"held": 3}
+    assert not place.sent_to
+
+
+def test_a_job_whose_file_is_gone_fails_and_sends_no_more(place: Workplace) -> None:
+    """What was entered is sent; the rest cannot be, and the reason says so."""
+    ticks = itertools.count(step=6)
+    bulk = place.make_bulk(seconds=lambda: float(next(ticks)))
+    key = place.take(place.task(people(100))).job.key
+    while not place.job(key).entered:
+        place.turn(bulk)
+    place.files.drop(place.job(key).folder, keep="parts")
+    while not place.job(key).ended:
+        place.turn(bulk)
+    job = place.job(key)
+    assert (job.state, job.reason) == (State.FAILED, "file_lost")
+    place.send()
+    assert 0 < len(place.sent_to) < 100
+    assert place.take(place.task(people(100))).duplicate

@@ -115,7 +115,7 @@ def _erase(options: argparse.Namespace) -> int:
         print(f"Erased at {utc_now():%Y-%m-%d %H:%M:%S} UTC: {_counts(erased)}.")
         if erased.busy:
             print(f"Left: {counted(erased.busy)} being sent at this moment. Erase again.")
-        for words in _proof(person, copies):
+        for words in (*_proof(person, copies), *_jobs(store, person.tenant_id)):
             print(printable(words))
         return 1 if erased.busy else 0
     finally:
@@ -192,6 +192,17 @@ def _proof(person: Person, copies: Sequence[Path]) -> Iterator[str]:
     if holding:
         yield "Restoring one of these over this ledger erases them again."
     yield "What Twilio and CI360 keep is theirs to erase."
+
+
+def _jobs(store: Store, tenant_id: TenantId) -> Iterator[str]:
+    """Name the bulk jobs whose files may hold the person for now."""
+    for job in store.jobs(tenant_id=tenant_id, is_open=True):
+        if job.running_at is None or job.entered < job.chunks:
+            yield (
+                f"Bulk job {job.id} is {job.state}: the customers' file may hold that person until all"
+                " rows are entered, and an entry may be made of it. Erase again after that, or cancel it:"
+                f" ci360-twilio jobs cancel {job.id}"
+            )
 
 
 def _copies(store: Store, since: datetime | None) -> list[Path]:

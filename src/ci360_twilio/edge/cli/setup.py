@@ -65,7 +65,9 @@ def _endpoint(settings: Settings, tenant: Tenant) -> Iterator[str]:
     yield "   Header     Content-Type: application/json"
     for words in _credentials(settings, tenant):
         yield f"   {words}"
-    yield "   Body       as CI360 sends it; no custom request body\n"
+    yield "   Body       as CI360 sends it; no custom request body"
+    yield f"   Bulk task  a connector of type Bulk of its own, the same with {_base(settings)}/ci360/bulk,"
+    yield "              and to, body, ... as its send parameters; see docs/bulk.md\n"
 
 
 def _credentials(settings: Settings, tenant: Tenant) -> Iterator[str]:
