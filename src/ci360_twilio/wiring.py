@@ -346,6 +346,11 @@ def _make_table(settings: Settings, *, lazily: bool) -> Store:
     return DynamoStore(table, hash_key=settings.hash_key.encode(), lazily=lazily)
 
 
+def has_files(settings: Settings) -> bool:
+    """Tell whether bulk jobs' files have a place."""
+    return settings.files is not None or ledger_path(settings) is not None
+
+
 def make_files(settings: Settings) -> Files:
     """Choose where bulk jobs' files are.
 

@@ -99,8 +99,6 @@ class Job(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     failures: int = 0
     """How often in a row the files could not be fetched, or their check was begun."""
     columns: tuple[str, ...] = ()
-    size: int = 0
-    """Bytes of the data file."""
     rows: int = 0
     bad: int = 0
     """Rows that cannot be sent to."""

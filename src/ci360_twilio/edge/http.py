@@ -16,7 +16,6 @@ import msgspec
 from ci360_twilio import __version__
 from ci360_twilio.core.access import parse_credentials
 from ci360_twilio.core.entry import UNFINISHED, Entry, Status
-from ci360_twilio.core.job import State
 from ci360_twilio.errors import ConnectorError, LedgerUnavailable
 from ci360_twilio.flow.accept import Acceptance, Accepted, Answer, Ignored
 from ci360_twilio.flow.addresses import INBOUND, STATUS
@@ -176,10 +175,11 @@ class Routes:
 
     def bulk(self, request: Request) -> Response:
         """Answer a request to ``/ci360/bulk``."""
-        if self._intake is None:
-            return _not_found(request)
         if request.method != "POST":
             return _method_not_allowed(request, "POST")
+        if self._intake is None:
+            words = "Bulk tasks need CI360_TWILIO_FILES with this ledger."
+            return failure(503, "not_set_up", words, request.request_id)
         return respond_to_task(self.take(request, self._intake), request.request_id)
 
     def take(self, request: Request, intake: Intake) -> Answered:
@@ -349,6 +349,7 @@ def outcome(answer: Accepted, status: int, request_id: str) -> Response:
 
 def respond_to_task(answer: Answered, request_id: str) -> Response:
     """Give the response that shows a job: 202 while it is under way, 422 where it failed."""
+    from ci360_twilio.core.job import State
     from ci360_twilio.flow.intake import Booked
 
     if not isinstance(answer, Booked):

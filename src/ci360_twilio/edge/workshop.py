@@ -24,7 +24,7 @@ from ci360_twilio.errors import LedgerUnavailable
 from ci360_twilio.flow.bulk import Bulk
 from ci360_twilio.logs import Log, capture_foreign
 from ci360_twilio.settings import read_settings
-from ci360_twilio.wiring import Parts, wire
+from ci360_twilio.wiring import Parts, has_files, wire
 
 R = TypeVar("R")
 
@@ -146,6 +146,9 @@ def work_on_jobs(parts: Parts, is_over: Callable[[], bool]) -> None:
         except LedgerUnavailable as exc:
             parts.log.error("jobs.ledger", error=exc.code, message=exc.message)
             time.sleep(BACKOFF_SECONDS)
+        except Exception as exc:  # noqa: BLE001 - other jobs go on; this one is tried after its lease
+            parts.log.error("jobs.unexpected", error=type(exc).__name__)
+            time.sleep(BACKOFF_SECONDS)
 
 
 class Workshop:
@@ -158,10 +161,11 @@ class Workshop:
     def look(self, is_over: Callable[[], bool]) -> None:
         """Have done what is to be done."""
         parts = self._parts
+        if not has_files(parts.settings):
+            return  # bulk tasks are not taken
         if parts.settings.ledger == "memory:":
-            if parts.settings.files is not None:
-                while not is_over() and parts.bulk.work(is_over):
-                    pass
+            while not is_over() and parts.bulk.work(is_over):
+                pass
             return
         if self._process is not None:
             code = self._process.poll()

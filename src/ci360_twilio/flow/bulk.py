@@ -309,7 +309,7 @@ class Bulk:
         job = self._told(job, state=State.FETCHING)
         try:
             self._bring(job, METADATA, job.metadata_url, turn)
-            size = self._bring(job, DATA, job.data_url, turn)
+            self._bring(job, DATA, job.data_url, turn)
         except Ci360Failed as exc:
             failures = job.failures + 1
             if exc.reason in GONE or exc.trouble is Trouble.REFUSED:
@@ -322,18 +322,16 @@ class Bulk:
                 "job.fetch", job=job.id, tenant=job.tenant_id, reason=exc.reason, failures=failures
             )
             return self._clock() + timedelta(seconds=WAITS[failures - 1])
-        self._told(
-            job, state=State.CHECKING, data_url=None, metadata_url=None, failures=0, size=size
-        )
+        self._told(job, state=State.CHECKING, data_url=None, metadata_url=None, failures=0)
         return self._clock()
 
-    def _bring(self, job: Job, name: str, url: str | None, turn: _Turn) -> int:
+    def _bring(self, job: Job, name: str, url: str | None, turn: _Turn) -> None:
+        """Fetch a file, unless it is here already."""
+        if name in self._files.names(job.folder):
+            return
         place = self._files.scratch(f"{job.folder}/{name}")
-        size = self._fetcher.resume(
-            url, place, timeout=FETCH_SECONDS, going=lambda: self._stay(job, turn)
-        )
+        self._fetcher.resume(url, place, timeout=FETCH_SECONDS, going=lambda: self._stay(job, turn))
         self._files.adopt(f"{job.folder}/{name}", place)
-        return size
 
     # Checking
 

@@ -500,3 +500,18 @@ def test_a_job_whose_file_is_gone_fails_and_sends_no_more(place: Workplace) -> N
     place.send()
     assert 0 < len(place.sent_to) < 100
     assert place.take(place.task(people(100))).duplicate
+
+
+def test_a_file_that_is_here_already_is_not_fetched_again(place: Workplace) -> None:
+    """Its address may have expired since a process died just behind the transfer."""
+    deadly = Deadly(place.store, [2])  # before it is written that both are here
+    key = place.take(place.task(people(2))).job.key
+    bulk = place.make_bulk(store=deadly)
+    with pytest.raises(Killed):
+        bulk.work()
+    assert place.job(key).state is State.FETCHING
+    place.clock.wait(module.LEASE.total_seconds() + 1)
+    expired = place.make_bulk(fetcher=Weak(place, [away("address_expired")]))
+    while not place.job(key).ended:
+        place.turn(expired)
+    assert place.job(key).outcomes == {"sent": 2}

@@ -20,7 +20,7 @@ from ci360_twilio.errors import SettingsError
 from ci360_twilio.flow.patience import ATTEMPT_SECONDS
 from ci360_twilio.logs import Log, capture_foreign
 from ci360_twilio.settings import Settings, read_settings, unknown_names
-from ci360_twilio.wiring import Parts, wire
+from ci360_twilio.wiring import Parts, has_files, wire
 
 Run = Callable[[argparse.Namespace], int]
 
@@ -128,7 +128,7 @@ def _routes(parts: Parts, host: str) -> Routes:
         parts.log,
         on_loopback=is_loopback(host) and settings.public_url is None,
         authenticated_upstream=settings.authenticated_upstream,
-        intake=parts.intake,
+        intake=parts.intake if has_files(settings) else None,
         settlement=parts.settlement,
         listening=parts.listening,
         dating=parts.dating,
