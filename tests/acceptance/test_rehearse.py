@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -171,6 +174,8 @@ WRONG: dict[str, tuple[tuple[str, ...], str]] = {
         ("--creative", "-", "--audience", "/nowhere.csv", "--tenant", OPEN),
         "not there",
     ),
+    "a folder": (("--creative", "-", "--audience", "{folder}", "--tenant", OPEN), "is no file"),
+    "an empty file": (("--creative", "-", "--audience", "{empty}", "--tenant", OPEN), "CSV header"),
     "an unknown column": (
         ("--creative", "{creative}", "--audience", "{audience}", "--tenant", OPEN),
         "No column is called",
@@ -184,9 +189,47 @@ def test_what_cannot_be_rehearsed_is_said(stage: Stage, case: str) -> None:
     arguments, words = WRONG[case]
     names = {
         "audience": stage.file("audience.csv", "firstname,phone\nAnna,+12015558106\n"),
+        "folder": str(stage.folder),
+        "empty": stage.file("empty.csv", ""),
         "creative": stage.file("creative.txt", "TO:{{mobile}};Hi"),
     }
     done = stage.running.command("rehearse", *(one.format(**names) for one in arguments))
     assert done.returncode in (1, 2)
     assert words in done.stderr
     assert not done.stdout
+
+
+def test_events_of_another_tenant_are_not_taken_for_ones_own(stage: Stage) -> None:
+    """Blank lines are left out, and count for the number of a line."""
+    mine = stage.running.event("TO:+12015558107;Hello")
+    other = stage.running.event("TO:+12015558108;Hello", tenant_id="other-tenant")
+    file = stage.file("events.jsonl", f"\n{json.dumps(mine)}\n\n{json.dumps(other)}\n")
+    assert "several tenants" in stage.run("--events", file, "--tenant", OPEN, code=2)
+    large = stage.file("large.jsonl", f"\n{json.dumps(mine)}\n" + "x" * 3_000_000 + "\n[]\n")
+    told = json.loads(stage.run("--events", large, "--tenant", OPEN, "--json"))
+    assert told["verdicts"] == {"accepted": 1, "too_large": 1, "not_json": 1}
+    lines = {one["verdict"]: one["examples"][0]["line"] for one in told["reasons"]}
+    assert lines == {"too_large": 3, "not_json": 4}
+
+
+def test_a_rehearsal_that_is_ended_leaves_no_file(stage: Stage) -> None:
+    """The customers of an audience least of all."""
+    rows = "firstname,phone\n" + "".join(
+        f"Anna,+1{201 + n // 10_000}555{n % 10_000:04}\n" for n in range(60_000)
+    )
+    scratch = stage.folder / "scratch"
+    scratch.mkdir()
+    arguments = [
+        *("--creative", stage.file("creative.txt", CREATIVE), "--tenant", OPEN),
+        *("--audience", stage.file("audience.csv", rows)),
+    ]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ci360_twilio", "rehearse", *arguments],
+        env=stage.running.environ | {"TMPDIR": str(scratch)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    stage.running.until(lambda: list(scratch.iterdir()))
+    process.terminate()
+    assert process.wait(30) == 128 + signal.SIGTERM
+    stage.running.until(lambda: not list(scratch.iterdir()))

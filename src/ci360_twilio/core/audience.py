@@ -43,6 +43,7 @@ _IDENTITY_TYPES = {
     "datahub_id": "datahub_id",
     **{name: name for name in IDENTITIES},
 }
+_NAME = re.compile(r"[A-Za-z_]\w{0,63}", re.ASCII)
 _SHOWN = 20
 """Columns that are named in words."""
 
@@ -70,7 +71,9 @@ class Columns:
         return places[0]
 
     def __str__(self) -> str:
-        """Name them."""
+        """Name them, if they look like names: a data file in their place holds customers."""
+        if not all(map(_NAME.fullmatch, self.names)):
+            return f"{len(self.names)} columns, not all of which look like names"
         more = len(self.names) - _SHOWN
         listed = ", ".join(map(_shown, self.names[:_SHOWN]))
         return f"{listed} and {more} more" if more > 0 else listed

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from decimal import Decimal, InvalidOperation
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ci360_twilio.errors import SettingsError
 
@@ -70,10 +70,13 @@ def parse_prices(lines: Iterable[str], source: str) -> Prices:
         raise SettingsError("A price table begins with the line: country,sms,mms,currency")
     found: dict[str, Price] = {}
     currencies: set[str] = set()
-    for row in reader:
+    for row in _rows_of(reader):
+        where = f"line {reader.line_num} of the price table"
+        if None in row:
+            words = "there are more cells than columns; write 0.0083, not 0,0083"
+            raise SettingsError(f"On {where} {words}.")
         cells = {names[name]: (value or "").strip() for name, value in row.items() if name in names}
         country = cells["country"].upper()
-        where = f"line {reader.line_num} of the price table"
         if not _COUNTRY.fullmatch(country):
             raise SettingsError(f"On {where} the country must be two letters, or *.")
         sms, mms = _amount(cells["sms"], where), _amount(cells.get("mms", ""), where)
@@ -90,6 +93,13 @@ def parse_prices(lines: Iterable[str], source: str) -> Prices:
     return Prices(currencies.pop(), found, source)
 
 
+def _rows_of(reader: csv.DictReader[str]) -> Iterator[dict[str | Any, str | Any]]:
+    try:
+        yield from reader
+    except csv.Error:
+        raise SettingsError("The price table is no CSV.") from None
+
+
 def _amount(text: str, where: str) -> Decimal | None:
     if not text:
         return None
@@ -97,6 +107,6 @@ def _amount(text: str, where: str) -> Decimal | None:
         amount = Decimal(text)
     except InvalidOperation:
         amount = Decimal(-1)
-    if not amount.is_finite() or not 0 <= amount <= _MOST:
+    if re.match(r"0[0-9]", text) or not amount.is_finite() or not 0 <= amount <= _MOST:
         raise SettingsError(f"On {where} a price is no number from 0 to {_MOST}.")
     return amount

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,10 +21,19 @@ from ci360_twilio.core.job import Job, State
 from ci360_twilio.core.prices import LIST_PRICES, Prices
 from ci360_twilio.core.tenant import Tenant, TenantId, parse_tenant_id
 from ci360_twilio.edge.workshop import Helpers
-from ci360_twilio.errors import SettingsError, TenantUnknown
+from ci360_twilio.errors import AudienceBroken, Ci360Failed, NotKnown, SettingsError, TenantUnknown
 from ci360_twilio.flow.accept import Acceptance
 from ci360_twilio.flow.audience import Gates
-from ci360_twilio.flow.bulk import DATA, METADATA, Bulk, Checked, Fan, one_by_one
+from ci360_twilio.flow.bulk import (
+    DATA,
+    FETCH_WORDS,
+    METADATA,
+    MOST_METADATA,
+    Bulk,
+    Checked,
+    Fan,
+    one_by_one,
+)
 from ci360_twilio.flow.bulk import Store as BulkStore
 from ci360_twilio.flow.rehearse import Events, Report, Stage, Trial, limit_of, report_of
 from ci360_twilio.flow.tally import Tally
@@ -54,8 +64,7 @@ class Asked(NamedTuple):
 def rehearse_audience(asked: Asked, creative: str, audience: Path) -> Report:
     """Rehearse a creative with a file of customers, whose first line names its columns."""
     tenant = _tenant(asked)
-    with audience.open("rb") as file:
-        head = file.readline(1 << 20)
+    head = _head_of(audience)
     now = utc_now()
     job = Job(
         id="0" * 16,
@@ -99,7 +108,11 @@ def rehearse_bulk(asked: Asked, body: bytes) -> Report:
     def put(files: FolderFiles, job: Job) -> None:
         for name, url in ((METADATA, job.metadata_url), (DATA, job.data_url)):
             place = files.scratch(f"{job.folder}/{name}")
-            signed.resume(url, place, timeout=FETCH_SECONDS)
+            try:
+                signed.resume(url, place, timeout=FETCH_SECONDS)
+            except Ci360Failed as exc:
+                words = FETCH_WORDS.get(exc.reason, f"{exc.message} ({exc.reason})")
+                raise NotKnown(f"The {name} file: {words}") from exc
             files.adopt(f"{job.folder}/{name}", place)
 
     return _rehearsed(asked, tenant, job, put, kind="bulk", size=ALONE + 1)
@@ -119,14 +132,33 @@ def rehearse_events(asked: Asked, lines: Iterator[bytes]) -> Report:
             default_sender=settings.default_sender,
             names=settings.attribute_names,
         )
-        tally, found = Events(acceptance).tally(line for line in lines if line.strip())
-        if asked.tenant_id is not None:
-            found = {asked.tenant_id}
+        tally, found = Events(acceptance).tally(lines)
+        found |= {asked.tenant_id} if asked.tenant_id is not None else set()
         if len(found) > 1:
             raise SettingsError("The events are of several tenants; rehearse each for itself.")
         if not found:
             raise SettingsError("No event is one of a known tenant; name it with --tenant.")
         return _report(asked, tenants.get(found.pop()), tally, store, "events")
+
+
+def _head_of(audience: Path) -> bytes:
+    """Give the first row of a file as it stands there; its names may hold line breaks."""
+    lines: list[bytes] = []
+    with audience.open("rb") as file:
+
+        def each() -> Iterator[str]:
+            while raw := file.readline(MOST_METADATA):
+                lines.append(raw)
+                yield raw.decode("utf-8-sig", errors="replace")
+
+        try:
+            next(csv.reader(each(), strict=True), None)
+            head = b"".join(lines)
+            parse_columns(head)
+        except (csv.Error, AudienceBroken) as exc:
+            words = f"The first line of {audience.name} names no columns; it must be a CSV header."
+            raise SettingsError(words) from exc
+    return head
 
 
 def gates_of(settings: Settings) -> Gates:

@@ -37,7 +37,7 @@ from ci360_twilio.core.job import (
     State,
 )
 from ci360_twilio.core.pause import Cause, Pause, Scope
-from ci360_twilio.core.tenant import Tenant, TenantId
+from ci360_twilio.core.tenant import TenantId
 from ci360_twilio.errors import (
     AddressRefused,
     AudienceBroken,
@@ -63,6 +63,8 @@ FETCH_SECONDS = 600.0
 """How long one attempt at a file may take."""
 WAITS = (1, 2, 4, 8, 16, 30, 60, 60)
 """Seconds between attempts at a file that made no progress."""
+MOST_METADATA = 1 << 20
+"""Bytes of a metadata file."""
 GONE = frozenset({"address_expired", "file_too_large"})
 """Why a file cannot be fetched that no other attempt would bring."""
 LONGEST_WAIT = 15.0
@@ -123,6 +125,10 @@ class Store(JobStore, Entering, Standing, Protocol):
 
     def record_many(self, facts: Sequence[tuple[Key, Fact]]) -> list[Entry | None]:
         """Apply facts; see :meth:`ci360_twilio.ports.Ledger.record_many`."""
+        ...
+
+    def pauses(self) -> list[Pause]:
+        """List what is not sent for now."""
         ...
 
     def resume(self, names: Iterable[str]) -> int:
@@ -243,7 +249,7 @@ class Bulk:
         self._fan = fan
         self._elsewhere = elsewhere
         self._chunk_rows = chunk_rows
-        self._known: tuple[tuple[JobKey, bool], Audience, Tenant] | None = None
+        self._known: tuple[tuple[object, ...], Audience] | None = None
         self._seconds = seconds
 
     def work(self, is_over: Callable[[], bool] = lambda: False) -> bool:
@@ -284,7 +290,15 @@ class Bulk:
             self._store.drop_chores([chore.name])
         else:
             self._store.end_chore(chore.name, due_at=due, mark=None)
+            self._see_to_a_new_begin(job, chore.name, due)
         return True
+
+    def _see_to_a_new_begin(self, job: Job, chore: str, due: datetime) -> None:
+        """Have a job taken up at once that was posted again while it was being ended."""
+        now = self._clock()
+        fresh = self._store.job(job.key) if due > now + LEASE else None
+        if fresh is not None and not fresh.ended:
+            self._store.end_chore(chore, due_at=now, mark=None)
 
     def _step(self, job: Job, turn: _Turn) -> datetime | None:
         """Do the next thing; gives when something is to be done again, ``None`` for never."""
@@ -313,7 +327,7 @@ class Bulk:
         except Ci360Failed as exc:
             failures = job.failures + 1
             if exc.reason in GONE or exc.trouble is Trouble.REFUSED:
-                return self._fail(job, exc.reason, _FETCH_WORDS.get(exc.reason, exc.message))
+                return self._fail(job, exc.reason, FETCH_WORDS.get(exc.reason, exc.message))
             if failures > len(WAITS):
                 words = f"The files could not be fetched in {failures} attempts: {exc.reason}."
                 return self._fail(job, exc.reason, words)
@@ -330,7 +344,11 @@ class Bulk:
         if name in self._files.names(job.folder):
             return
         place = self._files.scratch(f"{job.folder}/{name}")
-        self._fetcher.resume(url, place, timeout=FETCH_SECONDS, going=lambda: self._stay(job, turn))
+        size = self._fetcher.resume(
+            url, place, timeout=FETCH_SECONDS, going=lambda: self._stay(job, turn)
+        )
+        if name == METADATA and size > MOST_METADATA:
+            raise AudienceBroken("metadata_unreadable", "The metadata file is longer than any is.")
         self._files.adopt(f"{job.folder}/{name}", place)
 
     # Checking
@@ -392,11 +410,11 @@ class Bulk:
     def audience(self, job: Job) -> Audience:
         """Give what judges a job's rows; the last one is remembered."""
         tenant = self._tenants.get(job.tenant_id)
-        about = (job.key, job.canceled_by is None)
-        if self._known is None or self._known[0] != about or self._known[2] is not tenant:
+        about = (job.key, job.created_at, job.columns, job.canceled_by, id(tenant))
+        if self._known is None or self._known[0] != about:
             columns = Columns(job.columns)
             audience = Audience(job, tenant, columns, self._gates, self._store.keyed)
-            self._known = about, audience, tenant
+            self._known = about, audience
         return self._known[1]
 
     def judge(self, job: Job, chunk: Chunk) -> Judged:
@@ -590,14 +608,16 @@ class Bulk:
 
     def _withdraw(self, job: Job, turn: _Turn) -> datetime | None:
         """Take back what is not sent yet of a job that was canceled; a pause holds it meanwhile."""
-        fact = Fact(kind=Kind.WITHDRAWN, at=self._clock(), reason=JOB_CANCELED)
         while job.withdrawn < job.chunks and not turn.is_over():
-            rows = standing(self._store, self._files, job, job.withdrawn)
-            waiting = [entry for _, entry in rows if entry and entry.status is Status.ACCEPTED]
-            self._store.record_many([(entry.key, fact) for entry in waiting])
+            self._take_back(standing(self._store, self._files, job, job.withdrawn))
             self._stay(job, turn)
             job = self._kept(job, withdrawn=job.withdrawn + 1)
         return self._clock()
+
+    def _take_back(self, rows: Sequence[tuple[Mark, Entry | None]]) -> None:
+        fact = Fact(kind=Kind.WITHDRAWN, at=self._clock(), reason=JOB_CANCELED)
+        waiting = [entry for _, entry in rows if entry and entry.status is Status.ACCEPTED]
+        self._store.record_many([(entry.key, fact) for entry in waiting])
 
     # Settling
 
@@ -608,7 +628,7 @@ class Bulk:
         """
         before = job.settled_rows
         for number in list(job.unsure):
-            if turn.is_over():
+            if turn.is_over() or number not in job.unsure:
                 break
             job = self._settled(job, turn, number, job.unsure[number])
         while job.settled < job.chunks and len(job.unsure) < MOST_UNSURE and not turn.is_over():
@@ -629,6 +649,8 @@ class Bulk:
         """Count what became of a chunk's rows, ``counted`` being what was counted before, if it was."""
         now = self._clock()
         rows = standing(self._store, self._files, job, number)
+        if job.canceled_by is not None:
+            self._take_back(rows)  # what an attempt has given back since
         closed = [pair for pair in rows if not is_under_way(pair[1], now)]
         left = len(rows) - len(closed)
         if counted is None and left * MOST_LATE > len(rows):
@@ -668,7 +690,7 @@ class Bulk:
             if kept is not None:
                 return kept
             now = self._store.job(job.key) or job
-            if (now.state, now.entered, now.settled) != (job.state, job.entered, job.settled):
+            if not _is_as_far(now, job):
                 return now
             job = now
 
@@ -690,17 +712,22 @@ class Bulk:
         return job
 
     def _fail(self, job: Job, reason: str, words: str, **changes: Any) -> datetime | None:
-        job = self._store.job(job.key) or job  # it may have gone on since it was read
-        return self._end(job, State.FAILED, reason=reason, words=words, **changes)
+        now = self._store.job(job.key) or job  # it may have gone on since it was read
+        if now.ended or not _is_as_far(now, job):
+            return self._clock()  # another process works on it, or it has begun anew
+        state = State.FAILED if now.canceled_by is None else State.CANCELED
+        return self._end(now, state, reason=reason, words=words, **changes)
 
     def _end(self, job: Job, state: State, **changes: Any) -> datetime | None:
         """End a job; what it leaves is which entries its rows have."""
+        self._files.drop(job.folder, keep=PARTS)  # before it can begin anew, with other files
         ended = {"data_url": None, "metadata_url": None, "ended_at": self._clock()}
         job = self._told(job, state=state, **ended, **changes)
         if not job.ended:
             return self._clock()  # somebody else has written meanwhile: it is looked at anew
-        self._files.drop(job.folder, keep=PARTS)
-        if job.canceled_by is not None:
+        if any(
+            pause.scope is Scope.JOB and pause.value == job.id for pause in self._store.pauses()
+        ):
             mine = Pause(
                 scope=Scope.JOB,
                 tenant_id=job.tenant_id,
@@ -727,6 +754,16 @@ class Bulk:
         }
         self._kept(job, **bare)
         return None
+
+
+def _is_as_far(now: Job, then: Job) -> bool:
+    """Tell whether a job has come no further than it had, and has not begun anew since."""
+    begins = then.state is State.RECEIVED and now.state is State.FETCHING
+    return (
+        now.created_at == then.created_at
+        and (now.state is then.state or begins)
+        and (now.entered, now.settled) == (then.entered, then.settled)
+    )
 
 
 class Checked:
@@ -853,7 +890,7 @@ def outcome_of(mark: Mark, entry: Entry | None) -> str:
     return entry.status
 
 
-_FETCH_WORDS = {
+FETCH_WORDS: Mapping[str, str] = {
     "address_expired": "The address of a file is expired or forbidden; have CI360 run the task again.",
     "file_too_large": "A file is larger than is taken.",
 }

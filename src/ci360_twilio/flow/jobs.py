@@ -59,7 +59,14 @@ class Foreman:
         return self._steering.pause(_target(job), by=by, text=text).new
 
     def resume(self, job: Job, *, by: str, text: str | None = None) -> list[Standing]:
-        """Send a job's messages again. Raises ``NotKnown`` where it is not paused."""
+        """Send a job's messages again.
+
+        Raises:
+            NotKnown: it is not paused, or is being canceled, or has ended.
+        """
+        now = self._store.job(job.key) or job
+        if now.canceled_by is not None or now.ended:
+            raise NotKnown(f"Job {job.id} is {'canceled' if now.canceled_by else now.state}.")
         return self._steering.resume(_target(job), by=by, text=text)
 
     def cancel(self, job: Job, *, by: str, text: str | None = None) -> Job:

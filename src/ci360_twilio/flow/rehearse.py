@@ -397,7 +397,7 @@ class Events:
     def tally(self, bodies: Iterable[bytes]) -> tuple[Tally, set[TenantId]]:
         """Count what would come of events; gives their tenants, too."""
         tally, tenants = Tally(), set[TenantId]()
-        numbered = enumerate(bodies, 1)
+        numbered = ((n, body) for n, body in enumerate(bodies, 1) if body.strip())
         while some := list(islice(numbered, BATCH)):
             arrivals = [Arrival(body=body, trusted=True) for _, body in some]
             answers = self._acceptance.accept_many(arrivals)

@@ -1,7 +1,8 @@
 """The rows of a data file, one after the other, in flat memory: good ones, and what is wrong with others.
 
 The file is CSV as Python and SAS read it: commas, ``"`` around what holds commas, quotes or line breaks.
-A row that cannot be read does not spoil what follows: a quote that is never closed costs its line.
+A row that cannot be read does not spoil what follows: a quote that is never closed, or closed where none may
+be, costs its line, and is never taken for a cell that goes on in the next customer's row.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ class _Bad(Exception):
 _WORDS = {
     "bad_encoding": "The line is not UTF-8.",
     "nul_byte": "The line holds a NUL byte.",
-    "quote_not_closed": "A quote is opened on this line and never closed.",
+    "quote_not_closed": "A quote is opened on this line and not closed at the end of a cell.",
     "row_too_long": f"The row is longer than {MAX_ROW:,} bytes.",
     "row_unreadable": "The line is no CSV.",
 }
@@ -90,7 +91,7 @@ class Rows:
     def __iter__(self) -> Iterator[Row | Broken]:
         """Go through the rows."""
         lines = _Lines(self)
-        reader = csv.reader(lines)
+        reader = csv.reader(lines, strict=True)
         while self._end is None or self.offset < self._end:
             self._taken, self._size = [], 0
             try:
@@ -98,7 +99,9 @@ class Rows:
             except StopIteration:
                 return
             except (_Bad, csv.Error, UnicodeDecodeError) as exc:
-                reader = csv.reader(lines)  # this one may still wait for the end of a cell
+                reader = csv.reader(
+                    lines, strict=True
+                )  # this one may still wait for the end of a cell
                 yield self._broken(_reason(exc))
                 continue
             number, line = self.number, self.line
@@ -171,4 +174,7 @@ class _Lines:
 def _reason(exc: Exception) -> str:
     if isinstance(exc, _Bad):
         return exc.reason
-    return "bad_encoding" if isinstance(exc, UnicodeDecodeError) else "row_unreadable"
+    if isinstance(exc, UnicodeDecodeError):
+        return "bad_encoding"
+    # csv has no codes; this is what it says of a quote that is closed in the middle of a cell
+    return "quote_not_closed" if "expected after" in str(exc) else "row_unreadable"

@@ -215,13 +215,16 @@ def test_columns_that_share_a_name_are_no_harm_where_nobody_names_them() -> None
 
 
 def test_columns_are_named_in_words() -> None:
-    """The first twenty of them, none of them endlessly."""
-    assert str(Columns(["a", "b'c"])) == "'a', \"b'c\""
+    """The first twenty of them; what does not look like names may be a customer."""
+    assert str(Columns(["a", "b_"])) == "'a', 'b_'"
+    assert str(Columns(["id-1", "Robin", "+12015550101"])) == (
+        "3 columns, not all of which look like names"
+    )
     many = str(Columns([f"c{number}" for number in range(23)]))
     assert many.startswith("'c0', 'c1', ")
     assert many.endswith("'c19' and 3 more")
     assert str(Columns([f"c{number}" for number in range(20)])).endswith(", 'c19'")
-    assert str(Columns(["x" * 500])) == f"'{'x' * 64}'"
+    assert "x" * 65 not in str(Columns(["x" * 500]))
 
 
 # What a file is that is none

@@ -12,13 +12,13 @@ from typing import Any, TypeVar
 
 import msgspec
 import pytest
-from tests.audience import TENANT, Workplace, written
+from tests.audience import PARAMETERS, TENANT, Workplace, written
 
 from ci360_twilio.core.consent import Evidence, Sign, Source, Subject
-from ci360_twilio.core.entry import Status
+from ci360_twilio.core.entry import Fact, Kind, Status
 from ci360_twilio.core.job import Chunk, Job, State
 from ci360_twilio.core.pause import Cause
-from ci360_twilio.errors import Ci360Failed, LedgerUnavailable, Trouble
+from ci360_twilio.errors import Ci360Failed, LedgerUnavailable, NotKnown, Trouble
 from ci360_twilio.flow import bulk as module
 from ci360_twilio.flow.jobs import Foreman, results
 from ci360_twilio.flow.steer import Steering
@@ -515,3 +515,176 @@ def test_a_file_that_is_here_already_is_not_fetched_again(place: Workplace) -> N
     while not place.job(key).ended:
         place.turn(expired)
     assert place.job(key).outcomes == {"sent": 2}
+
+
+def test_an_unbalanced_quote_never_gives_one_customer_anothers_data(place: Workplace) -> None:
+    """The line with the quote is bad, and whoever stands on the next gets their own message."""
+    data = b'1,"Bob,+12015550001\n2,"Ann",+12015550002\n3,"Kim, Jr",+12015550003\n'
+    task = place.task(data, parameters={**PARAMETERS, "bad_rows_limit": "50"})
+    job = place.run(task)
+    assert job.outcomes == {"quote_not_closed": 1, "sent": 2}
+    assert [one.body for one in place.twin.messages] == ["Hello Ann!", "Hello Kim, Jr!"]
+
+
+def test_a_job_that_begins_anew_is_judged_by_what_is_new(place: Workplace) -> None:
+    """Template and columns are those of the task that was posted last."""
+    bad = place.task([["id-1", "Robin", "12"]])
+    assert place.run(bad).state is State.FAILED
+    fresh = place.task(
+        [[number(1), "Robin", "id-1"]],
+        columns="mobile,first_name,identity_id",
+        parameters={"to": "{{mobile}}", "body": "Welcome {{first_name}}"},
+    )
+    assert place.run(fresh).outcomes == {"sent": 1}
+    assert [one.body for one in place.twin.messages] == ["Welcome Robin"]
+
+
+def test_a_canceled_job_is_not_resumed(place: Workplace) -> None:
+    """Also before all that waits is taken back."""
+    task = place.task(people(45))
+    place.run(task, until=lambda job: job.entered > 0)
+    before = len(place.sent_to)
+    key = place.take(task).job.key
+    boss = foreman(place)
+    boss.cancel(place.job(key), by="test")
+    with pytest.raises(NotKnown, match="canceled"):
+        boss.resume(place.job(key), by="test")
+    while not place.job(key).ended:
+        place.turn()
+    assert len(place.sent_to) == before
+
+
+def test_what_an_attempt_gives_back_of_a_canceled_job_is_taken_back_too(place: Workplace) -> None:
+    """A message that was on its way when it was canceled, and was not made, is not waited for."""
+    key = place.take(place.task(people(5))).job.key
+    while not place.job(key).entered:
+        place.bulk.work()
+    begun = place.sending.begin(place.sending.claim(5))
+    foreman(place).cancel(place.job(key), by="test")
+    for _ in range(5):
+        place.bulk.work()
+    back = [
+        (
+            one.entry.key,
+            Fact(
+                kind=Kind.RETRIED,
+                at=place.clock(),
+                lease=one.entry.lease,
+                due_at=place.clock(),
+                reason="connect_refused",
+            ),
+        )
+        for one in begun
+    ]
+    place.sending.record(back)
+    for _ in range(40):
+        place.turn()
+    assert (place.job(key).state, place.job(key).outcomes) == (State.CANCELED, {"canceled": 5})
+
+
+class Freezing:
+    """Files that stop once, before something is read, and let others go on meanwhile."""
+
+    def __init__(self, inner: Any, at: str, meanwhile: Callable[[], None]) -> None:
+        self._inner, self._at, self._meanwhile = inner, at, meanwhile
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    def reading(self, name: str, *rest: Any) -> Any:
+        """Read, perhaps much later."""
+        if self._at and name.endswith(self._at):
+            self._at = ""
+            self._meanwhile()
+        return self._inner.reading(name, *rest)
+
+
+@pytest.mark.parametrize("at", ["metadata", "data", "plan"])
+def test_a_process_that_wakes_up_late_undoes_nothing(place: Workplace, at: str) -> None:
+    """Others have ended the job while it was frozen; what it finds missing says nothing."""
+    task = place.task(people(45))
+    key = place.take(task).job.key
+
+    def meanwhile() -> None:
+        place.clock.wait(module.LEASE.total_seconds() + 1)
+        place.run(task)
+
+    frozen = place.make_bulk(files=Freezing(place.files, at, meanwhile))
+    for _ in range(6):
+        frozen.work()
+    assert (place.job(key).state, place.job(key).outcomes) == (State.DONE, {"sent": 45})
+    assert len(place.sent_to) == 45
+
+
+def test_a_late_check_does_not_fail_a_job_that_has_begun_anew(place: Workplace) -> None:
+    """The file that it has read is another's by now."""
+    bad = place.task([["id-1", "Robin", "12"]])
+    key = place.take(bad).job.key
+
+    def meanwhile() -> None:
+        place.clock.wait(module.LEASE.total_seconds() + 1)
+        assert place.run(bad).state is State.FAILED
+        place.clock.wait(1.0)
+        assert place.run(place.task(people(7))).outcomes == {"sent": 7}
+
+    frozen = place.make_bulk(files=Freezing(place.files, "plan", meanwhile))
+    frozen_at_data = place.make_bulk(files=Freezing(place.files, "metadata", meanwhile))
+    for _ in range(3):
+        frozen_at_data.work()
+    frozen.work()
+    assert (place.job(key).state, place.job(key).outcomes) == (State.DONE, {"sent": 7})
+
+
+def test_a_task_that_is_posted_while_its_job_ends_is_taken_up_at_once(place: Workplace) -> None:
+    """Between the commit and the chore that says when the job is looked at again."""
+    bad, good = place.task([["id-1", "Robin", "12"]]), place.task(people(3))
+    key = place.take(bad).job.key
+
+    class Posting:
+        def __init__(self, inner: Any) -> None:
+            self._inner, self.is_done = inner, False
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._inner, name)
+
+        def end_chore(self, name: str, **members: Any) -> None:
+            if place.job(key).state is State.FAILED and not self.is_done:
+                self.is_done = True
+                place.take(good)
+            self._inner.end_chore(name, **members)
+
+    bulk = place.make_bulk(store=Posting(place.store))
+    for _ in range(10):
+        place.turn(bulk)
+        place.clock.wait(1.0)
+    assert place.job(key).outcomes == {"sent": 3}
+
+
+def test_a_job_that_is_canceled_while_it_fails_does_not_begin_anew(place: Workplace) -> None:
+    """Who canceled it was told that nothing of it starts any more."""
+    task = place.task([["id-1", "Robin", "12"]])
+    key = place.take(task).job.key
+    place.run(task, until=lambda job: job.state is State.CHECKING)
+    boss = foreman(place)
+    files = Freezing(place.files, "data", lambda: (boss.cancel(place.job(key), by="eve"), None)[1])
+    frozen = place.make_bulk(files=files)
+    for _ in range(3):
+        frozen.work()
+    assert place.job(key).state is State.CANCELED
+    assert place.take(place.task(people(3))).duplicate
+    for _ in range(5):
+        place.turn()
+    assert not place.sent_to
+    assert not place.store.pauses()
+
+
+def test_a_metadata_file_that_is_no_such_thing_is_not_read(place: Workplace) -> None:
+    """It is as long as a data file, and names customers."""
+    job = place.run(place.task(people(3), columns=b"x," * (1 << 20)))
+    assert (job.state, job.reason) == (State.FAILED, "metadata_unreadable")
+    swapped = place.task(
+        b"identity_id,first_name,mobile", columns=b"id-1,Robin,+12015550101", occurrence="2"
+    )
+    job = place.run(swapped)
+    assert (job.state, job.reason) == (State.FAILED, "unknown_column")
+    assert "Robin" not in (job.words or "")

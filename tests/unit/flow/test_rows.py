@@ -153,8 +153,16 @@ def test_a_byte_order_mark_counts_as_bytes() -> None:
         (b"\0\n", "nul_byte", "The line holds a NUL byte."),
         (b'"a\0",b\n', "nul_byte", "The line holds a NUL byte."),
         (b"a\rb,c\n", "row_unreadable", "The line is no CSV."),
-        (b'"a,b\n', "quote_not_closed", "A quote is opened on this line and never closed."),
-        (b'a,"b\r\n', "quote_not_closed", "A quote is opened on this line and never closed."),
+        (
+            b'"a,b\n',
+            "quote_not_closed",
+            "A quote is opened on this line and not closed at the end of a cell.",
+        ),
+        (
+            b'a,"b\r\n',
+            "quote_not_closed",
+            "A quote is opened on this line and not closed at the end of a cell.",
+        ),
     ],
 )
 def test_a_broken_row_costs_its_line_alone(line: bytes, reason: str, words: str) -> None:
@@ -203,10 +211,15 @@ def test_what_is_wrong_within_an_open_quote_is_told_of_its_own_line_too(
 
 
 def test_quotes_that_are_never_closed_cost_their_lines() -> None:
-    """Each its own; a quote of another row may close one, as it does everywhere."""
+    """Each its own; the quote of another customer's row never ends a cell of this one's."""
     data = b'a,"1\nb,2\nc,"3\nd,4\ne,5\n'
-    # the quote of line 3 closes the cell that line 1 opens
-    assert told(data) == [(1, 1, "a|1\nb,2\nc,3"), (2, 4, "d|4"), (3, 5, "e|5")]
+    assert told(data) == [
+        (1, 1, "quote_not_closed"),
+        (2, 2, "b|2"),
+        (3, 3, "quote_not_closed"),
+        (4, 4, "d|4"),
+        (5, 5, "e|5"),
+    ]
     data = b'a,"1\nb,2\n'
     assert told(data) == [(1, 1, "quote_not_closed"), (2, 2, "b|2")]
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from ci360_twilio.core.event import MAX_BYTES
 from ci360_twilio.core.prices import LIST_PRICES, Prices, parse_prices
 from ci360_twilio.edge.cli.asking import counted
 from ci360_twilio.edge.cli.given import tenant_named
@@ -66,6 +69,8 @@ def _rehearse(options: argparse.Namespace) -> int:
         with_ledger=not options.no_ledger,
         progress=_progress if sys.stderr.isatty() else lambda _: None,
     )
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda signum, _: sys.exit(128 + signum))  # temporary files go then
     report = _rehearsed(options, asked)
     if sys.stderr.isatty():
         print("\r\x1b[K", end="", file=sys.stderr, flush=True)
@@ -99,19 +104,18 @@ def _rehearsed(options: argparse.Namespace, asked: Asked) -> Report:
         creative = read_input(options.creative).decode("utf-8-sig")
     except UnicodeDecodeError as exc:
         raise SettingsError(f"{options.creative} is not text in UTF-8.") from exc
-    try:
-        return rehearse_audience(asked, creative, options.audience)
-    except FileNotFoundError as exc:
-        raise SettingsError(f"{options.audience} is not there.") from exc
+    if not options.audience.is_file():
+        raise SettingsError(f"{options.audience} is not there, or is no file.")
+    return rehearse_audience(asked, creative, options.audience)
 
 
 def _lines(name: str) -> Iterator[bytes]:
-    if name == "-":
-        yield from sys.stdin.buffer
-        return
     try:
-        with Path(name).open("rb") as file:
-            yield from file
+        with nullcontext(sys.stdin.buffer) if name == "-" else Path(name).open("rb") as file:
+            while line := file.readline(MAX_BYTES + 2):
+                while not line.endswith(b"\n") and (more := file.readline(MAX_BYTES)):
+                    line = line[:MAX_BYTES] + b" " + more[-1:]  # it is too large, however large
+                yield line
     except OSError as exc:
         raise SettingsError(f"{name} cannot be read: {exc.strerror}.") from exc
 
