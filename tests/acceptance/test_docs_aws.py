@@ -95,8 +95,13 @@ def test_the_page_is_followed_from_top_to_bottom(
                 assert "sent" in captured.out
             if command.endswith("aws destroy") and reader.world is not None:
                 reader.world.close()
+            if command.endswith("messages") and reader.world is not None:
+                left = reader.world.physical["JobFiles"]
+                moto.client("s3").put_object(Bucket=left, Key="jobs/left", Body=b"a customer's")
         found = moto.client("cloudformation").list_stacks()["StackSummaries"]
         assert {one["StackStatus"] for one in found} == {"DELETE_COMPLETE"}
+        buckets = [one["Name"] for one in moto.client("s3").list_buckets()["Buckets"]]
+        assert [one for one in buckets if not one.startswith("ci360-twilio-123456789012-")] == []
 
 
 def ran_a_task(reader: Reader, key: str) -> str:

@@ -15,11 +15,15 @@ from datetime import UTC, datetime, timedelta
 from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
+import msgspec
 import pytest
+from tests.acceptance.bulk import Bucket, encoded
 from tests.cloud.server import REGION
-from tests.cloud.stack import ACCOUNT, FUNCTIONS, KEYS, OTHER, SENDER, TENANT, World, stack
+from tests.cloud.stack import ACCOUNT, FUNCTIONS, KEYS, OTHER, SENDER, TAKES, TENANT, World, stack
 
 from ci360_twilio.core.entry import Entry, Status, key_of
+from ci360_twilio.core.job import State
+from ci360_twilio.core.pause import Cause, Pause, Scope
 from ci360_twilio.twin.faults import Fault
 from ci360_twilio.twin.phone import Letter
 
@@ -44,6 +48,8 @@ def calls_of(function: str, service: str, operation: str, given: Mapping[str, An
         index = f"/index/{given['IndexName']}" if "IndexName" in given else ""
         arns = [f"arn:aws:dynamodb:{here}:table/{table}{index}" for table in tables]
         return [Call(function, f"dynamodb:{operation}", arn) for arn in arns]
+    if service == "s3":
+        return [Call(function, *needed) for needed in of_files(operation, given)]
     if service == "sqs":
         assert operation in ("SendMessage", "SendMessageBatch")
         name = given["QueueUrl"].rpartition("/")[2]
@@ -51,6 +57,20 @@ def calls_of(function: str, service: str, operation: str, given: Mapping[str, An
     assert (service, operation) == ("secretsmanager", "GetSecretValue")
     arn = f"arn:aws:secretsmanager:{here}:secret:{given['SecretId']}-AbCdEf"
     return [Call(function, "secretsmanager:GetSecretValue", arn)]
+
+
+def of_files(method: str, given: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Give what a request to S3 needs to be allowed (docs: S3, "Required permissions for API operations")."""
+    bucket, _, key = given["path"].strip("/").partition("/")
+    if method == "POST":
+        assert given["keys"], "only deleting posts"
+        return [("s3:DeleteObject", f"arn:aws:s3:::{bucket}/{one}") for one in given["keys"]]
+    if not key:
+        assert (method, "list-type=2" in given["query"]) == ("GET", True)
+        return [("s3:ListBucket", f"arn:aws:s3:::{bucket}")]
+    return [
+        ({"GET": "s3:GetObject", "PUT": "s3:PutObject"}[method], f"arn:aws:s3:::{bucket}/{key}")
+    ]
 
 
 def calls_by_aws(world: World, function: str) -> set[Call]:
@@ -63,10 +83,10 @@ def calls_by_aws(world: World, function: str) -> set[Call]:
     group = f"arn:aws:logs:{here}:log-group:{world.physical[f'{function}Log']}:log-stream:x"
     calls = {Call(function, f"logs:{name}", group) for name in ("CreateLogStream", "PutLogEvents")}
     calls |= {Call(function, action, "*") for action in ANYWHERE}
-    if function == "Deliver":
-        queue = f"arn:aws:sqs:{here}:{world.queue_url.rpartition('/')[2]}"
+    for name in TAKES.get(function, ()):
+        queue = f"arn:aws:sqs:{here}:{world.physical[name].rpartition('/')[2]}"
         polling = ("ReceiveMessage", "DeleteMessage", "GetQueueAttributes")
-        calls |= {Call(function, f"sqs:{name}", queue) for name in polling}
+        calls |= {Call(function, f"sqs:{action}", queue) for action in polling}
     return calls
 
 
@@ -84,12 +104,18 @@ def allows(policy: list[Any], call: Call) -> bool:
     )
 
 
+def somebody_elses(resource: str) -> str:
+    """Give a resource of the same kind and name in another account; buckets have no account in their names."""
+    other = resource.replace("123456789012", "210987654321")
+    return other.replace("arn:aws:s3:::", "arn:aws:s3:::other-")
+
+
 def faults(policies: Mapping[str, list[Any]], calls: set[Call]) -> list[str]:
     """Say what is wrong: calls that are not allowed, or anywhere; what is allowed and never done."""
     found = []
     for call in sorted(calls):
         policy = policies[call.function]
-        elsewhere = call._replace(resource=call.resource.replace("123456789012", "210987654321"))
+        elsewhere = call._replace(resource=somebody_elses(call.resource))
         if not allows(policy, call):
             found.append(f"{call.function} may not {call.action} {call.resource}")
         if call.action not in ANYWHERE and allows(policy, elsewhere):
@@ -123,11 +149,16 @@ def deployed(
 
 
 def policy_of(world: World, function: str) -> list[Any]:
-    """Give the statements of a function's role."""
+    """Give the statements of a function's role: its own, and those of the policies that it shares."""
     iam, role = world.moto.client("iam"), world.physical[f"{function}Role"]
-    policy = iam.get_role_policy(RoleName=role, PolicyName=function.lower())["PolicyDocument"]
-    whole = policy if isinstance(policy, dict) else ast.literal_eval(policy)  # as moto has it
-    return [one for one in whole["Statement"] if one]
+    own = iam.get_role_policy(RoleName=role, PolicyName=function.lower())["PolicyDocument"]
+    policies = [own if isinstance(own, dict) else ast.literal_eval(own)]  # as moto has it
+    for shared in iam.list_attached_role_policies(RoleName=role)["AttachedPolicies"]:
+        arn = shared["PolicyArn"]
+        version = iam.get_policy(PolicyArn=arn)["Policy"]["DefaultVersionId"]
+        found = iam.get_policy_version(PolicyArn=arn, VersionId=version)["PolicyVersion"]
+        policies.append(found["Document"])
+    return [one for policy in policies for one in policy["Statement"]]
 
 
 def grow_old(world: World, guid: str) -> None:
@@ -178,10 +209,41 @@ def play(world: World) -> None:
     assert world.poll() == []
     world.invoke("Sweep")
     world.until(lambda: world.invoke("Sweep") and world.entry(lost).status is Status.SENT)
+    play_jobs(world)
     assert world.invoke("Report")["reports"] >= 4
     names = {one.name for one in world.twins.told.events}
     assert {"twilio_sms_delivered", "twilio_sms_opt_out", "twilio_sms_suppressed"} <= names
     assert {one.to for one in world.twins.messages.messages} >= {TO, BUSY}
+
+
+def play_jobs(world: World) -> None:
+    """Have bulk tasks come, be done, be canceled, and be forgotten."""
+    bucket = Bucket(world.moto)
+    rows = [["1", "Robin", "+12015550147", "Cary"], ["2", "Robin", TO, "Cary"]]
+    tasks = [encoded(bucket.task(rows[:size], tenant_id=TENANT)) for size in (2, 1)]
+    names = [world.task(task).body["job"] for task in tasks]
+    world.until(lambda: world.poll("Jobs") or all(world.job(name).said for name in names))
+    withdrawn = msgspec.structs.replace(world.job(names[1]), canceled_by="a person")
+    held = Pause(
+        scope=Scope.JOB,
+        tenant_id=TENANT,
+        value=withdrawn.id,
+        cause=Cause.PERSON,
+        reason="paused",
+        since=datetime.now(UTC),
+    )
+    with world.store() as store:
+        assert store.pause(held)
+    world.make_due(withdrawn)
+    world.queue.send_message(QueueUrl=world.physical["JobsQueue"], MessageBody="Nothing")
+    assert world.poll("Jobs") == world.poll() == []
+    world.until(lambda: world.invoke("Jobs", {}) and all(world.job(n).ended for n in names), 40)
+    done = [world.job(name) for name in names]
+    assert done[0].outcomes == {"sent": 1, "opted_out": 1}
+    assert done[1].state is State.CANCELED
+    world.make_due(msgspec.structs.replace(done[0], purge_at=done[0].created_at))
+    world.invoke("Jobs", {})
+    assert world.files(done[0]) == []
 
 
 Deployed = tuple[set[Call], dict[str, list[Any]]]
@@ -209,7 +271,7 @@ def test_a_statement_more_is_found_out(deployed: Deployed, function: str) -> Non
     """As is one that is wider than it must be."""
     calls, policies = deployed
     more = copy.deepcopy(policies)
-    more[function].append({"Action": "s3:GetObject", "Resource": "arn:aws:s3:::bucket/*"})
+    more[function].append({"Action": "s3:GetObjectAcl", "Resource": "arn:aws:s3:::bucket/*"})
     assert faults(more, calls)
     wider = copy.deepcopy(policies)
     for one in wider[function]:

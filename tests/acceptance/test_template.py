@@ -19,9 +19,10 @@ from cfnlint.decode import cfn_yaml
 from tests.cloud.server import Moto
 from tests.cloud.stack import FUNCTIONS, STACK, TEMPLATE, deploy, parameters
 
+from ci360_twilio.clients.signed import MOST_BYTES
 from ci360_twilio.edge.functions import metrics_line
 from ci360_twilio.ports import Summary
-from ci360_twilio.settings import read_settings
+from ci360_twilio.settings import read_settings, unknown_names
 from ci360_twilio.stores.dynamodb import DynamoStore
 from ci360_twilio.stores.dynamodb_table import INDEXES, Table, definition
 
@@ -86,8 +87,10 @@ def test_every_variable_is_a_setting(template: Any, name: str) -> None:
         "CI360_TWILIO_DEFAULT_SENDER": "",
         "CI360_TWILIO_CORS_ORIGIN": "",
     }
+    given |= {"CI360_TWILIO_FILES": "s3://bucket/jobs"} if name == "Jobs" else {}
     settings = read_settings(given)
-    assert (settings.queue_url, settings.stack, settings.hash_key) == ("x", "x", "x")
+    assert (settings.sm_secret_id_prefix, settings.hash_key) == ("x", "x")
+    assert unknown_names(given) == []
 
 
 def test_the_console_shows_every_parameter_in_a_group(template: Any) -> None:
@@ -97,12 +100,13 @@ def test_the_console_shows_every_parameter_in_a_group(template: Any) -> None:
     assert sorted(listed) == sorted(template["Parameters"])
 
 
-def test_only_events_ask_for_a_key(template: Any) -> None:
+def test_only_ci360_is_asked_for_a_key(template: Any) -> None:
     """Twilio shows none: it signs."""
     methods = of_type(template, "AWS::ApiGateway::Method")
     asks = {name: one["Properties"].get("ApiKeyRequired") for name, one in methods.items()}
     assert asks == {
         "EventsPost": True,
+        "TasksPost": True,
         "StatusPost": False,
         "InboundPost": False,
         "EventsOptions": False,
@@ -110,10 +114,16 @@ def test_only_events_ask_for_a_key(template: Any) -> None:
 
 
 def statements(template: Any, name: str) -> list[Any]:
-    """List what a function may do; what hangs on a condition, too."""
-    [policy] = template["Resources"][f"{name}Role"]["Properties"]["Policies"]
-    found = policy["PolicyDocument"]["Statement"]
-    return [one["Fn::If"][1] if "Fn::If" in one else one for one in found]
+    """List what a function may do: it, all functions, and what hangs on a condition, too."""
+    role = template["Resources"][f"{name}Role"]["Properties"]
+    assert role["ManagedPolicyArns"] == [{"Ref": "AllFunctions"}]
+    traced = template["Resources"]["Traced"]["Properties"]
+    assert {"Ref": f"{name}Role"} in traced["Roles"]
+    [own] = role["Policies"]
+    shared = template["Resources"]["AllFunctions"]["Properties"]
+    return [
+        one for policy in (own, shared, traced) for one in policy["PolicyDocument"]["Statement"]
+    ]
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
@@ -130,9 +140,35 @@ def test_lists_that_may_be_asked_for_are_there(template: Any) -> None:
     for name in FUNCTIONS:
         for one in statements(template, name):
             if one["Sid"] == "LedgerLists":
-                lists = [arn["Fn::If"][2]["Fn::Sub"] for arn in one["Resource"]]
+                arns = one["Resource"] if isinstance(one["Resource"], list) else [one["Resource"]]
+                lists = [arn["Fn::If"][2]["Fn::Sub"] for arn in arns]
                 named = [str(arn).rpartition("/")[2] for arn in lists]
                 assert set(named) <= set(INDEXES)
+
+
+def test_customers_files_are_kept_from_others_and_not_for_long(template: Any) -> None:
+    """Encrypted, never public, by TLS alone; what is left over goes, as do pieces of what was never whole."""
+    bucket = template["Resources"]["JobFiles"]["Properties"]
+    [rule] = bucket["BucketEncryption"]["ServerSideEncryptionConfiguration"]
+    assert rule["ServerSideEncryptionByDefault"]["SSEAlgorithm"] == "AES256"
+    assert set(bucket["PublicAccessBlockConfiguration"].values()) == {True}
+    left, pieces = bucket["LifecycleConfiguration"]["Rules"]
+    assert left["ExpirationInDays"] == {"Ref": "JobFileDays"}
+    assert pieces["AbortIncompleteMultipartUpload"] == {"DaysAfterInitiation": 1}
+    policy = template["Resources"]["JobFilesPolicy"]["Properties"]["PolicyDocument"]
+    [deny] = policy["Statement"]
+    assert (deny["Effect"], deny["Principal"], deny["Action"]) == ("Deny", "*", "s3:*")
+    assert deny["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
+
+
+def test_the_function_of_jobs_has_room_for_the_largest_file(template: Any) -> None:
+    """Twice what is fetched at most, a whole processor, and all the time that Lambda gives."""
+    jobs = template["Resources"]["Jobs"]["Properties"]
+    assert jobs["EphemeralStorage"]["Size"] * 1024**2 >= 2 * MOST_BYTES
+    assert (jobs["Timeout"], jobs["MemorySize"]) == (900, 1769)
+    queue = template["Resources"]["JobsQueue"]["Properties"]
+    assert queue["VisibilityTimeout"] >= jobs["Timeout"]
+    assert template["Resources"]["JobsSource"]["Properties"]["BatchSize"] == 1
 
 
 def test_alarms_go_by_what_the_sweep_measures(template: Any) -> None:

@@ -15,6 +15,7 @@ from moto.cloudformation import parsing
 from moto.cloudformation.models import CloudFormationBackend
 from moto.cloudwatch.models import cloudwatch_backends
 from moto.core.common_models import CloudFormationModel
+from moto.iam.models import Role, iam_backends
 from moto.secretsmanager.models import secretsmanager_backends
 from moto.sns.models import sns_backends
 
@@ -143,12 +144,46 @@ def secret(name: str, properties: Properties, account: str, region: str) -> Made
     return Made(made.arn, properties, lambda: backend.secrets.pop(name))
 
 
+@lacking("AWS::S3::BucketPolicy", stays=True)
+def bucket_policy(name: str, properties: Properties, _account: str, _region: str) -> Made:
+    """Pretend; moto looks at no conditions, and would refuse everything that comes without TLS or with it."""
+    return Made(name, properties, lambda: None)
+
+
 @lacking("AWS::SNS::Subscription")
 def subscription(name: str, properties: Properties, account: str, region: str) -> Made:
     """Subscribe to a topic."""
     backend = sns_backends[account][region]
     made = backend.subscribe(properties["TopicArn"], properties["Endpoint"], properties["Protocol"])
     return Made(made.arn, properties, lambda: backend.unsubscribe(made.arn))
+
+
+def _create_role(
+    _cls: type, /, name: str, template: Properties, account: str, region: str, **named: Any
+) -> Role:
+    """Make a role, and attach the policies that it shares with others, which moto leaves out."""
+    role = _role_created(name, template, account, region, **named)
+    backend = iam_backends[account]["aws"]
+    for arn in template["Properties"].get("ManagedPolicyArns", ()):
+        if arn in {policy.arn for policy in backend.managed_policies.values()}:
+            backend.attach_role_policy(arn, role.name)
+    return role
+
+
+_role_created = Role.create_from_cloudformation_json
+
+
+def _delete_role(_cls: type, /, name: str, template: Any, account: str, region: str) -> None:
+    """Delete a role, and detach those policies first, as CloudFormation does."""
+    backend = iam_backends[account]["aws"]
+    for arn in list(backend.get_role(name).managed_policies):
+        backend.detach_role_policy(arn, name)
+    _role_deleted(name, template, account, region)
+
+
+_role_deleted = Role.delete_from_cloudformation_json
+Role.create_from_cloudformation_json = classmethod(_create_role)  # type: ignore[assignment]
+Role.delete_from_cloudformation_json = classmethod(_delete_role)  # type: ignore[assignment]
 
 
 def _execute_change_set(self: CloudFormationBackend, *given: Any, **named: Any) -> None:

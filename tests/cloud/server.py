@@ -22,6 +22,9 @@ _NOT_KNOWN_TO_MOTO = (b"RetainExceptOnCreate", b"Retain")
 _CREDENTIAL = re.compile(r"Credential=(?P<key>[^/]+)/\d+/[^/]+/(?P<service>[^/]+)/")
 
 
+_KEY = re.compile("<Key>(.*?)</Key>")
+
+
 class Called(NamedTuple):
     """A call of AWS as it came over the wire."""
 
@@ -29,6 +32,7 @@ class Called(NamedTuple):
     """The access key that it was signed with: each function of a test has one of its own name."""
     service: str
     operation: str
+    """Its name; for S3 the method."""
     given: dict[str, Any]
 
 
@@ -40,8 +44,8 @@ class _Silent(WSGIRequestHandler):
 class Moto:
     """The server; it answers one request at a time, which is how it checks and writes in one step.
 
-    Only calls of services that speak JSON under a target are recorded (DynamoDB, SQS, Secrets Manager):
-    these are all that the functions call.
+    Only calls of services that speak JSON under a target are recorded (DynamoDB, SQS, Secrets Manager), and
+    those of S3 by their method, path and query: these are all that the functions call.
     """
 
     def __init__(self) -> None:
@@ -123,6 +127,12 @@ class Moto:
         target = environ.get("HTTP_X_AMZ_TARGET", "").rpartition(".")[2]
         if found and target:
             self.calls.append(Called(found["key"], found["service"], target, json.loads(body)))
+        elif found and found["service"] == "s3":
+            given = {"path": environ["PATH_INFO"], "query": environ.get("QUERY_STRING", "")}
+            given["keys"] = (
+                _KEY.findall(body.decode("latin-1")) if "delete" in given["query"] else []
+            )
+            self.calls.append(Called(found["key"], "s3", environ["REQUEST_METHOD"], given))
         if (refusal := self._refused(environ, body, target)) is not None:
             kind = "text/xml" if refusal.startswith(b"<") else "application/json"
             name = "ConflictException" if b"Conflict" in refusal else "AccessDeniedException"

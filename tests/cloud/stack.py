@@ -25,7 +25,9 @@ from tests.cloud.gateway import Answer, Gateway
 from tests.cloud.server import REGION, Moto
 
 from ci360_twilio.core.entry import Entry, key_of
+from ci360_twilio.core.job import Job, job_key
 from ci360_twilio.core.tenant import TenantId
+from ci360_twilio.flow.intake import chore_of
 from ci360_twilio.stores.dynamodb import DynamoStore
 from ci360_twilio.stores.dynamodb_table import Table
 from ci360_twilio.twin.account import TwinAccount
@@ -41,7 +43,9 @@ assert tests.cloud.lacking
 
 TEMPLATE = Path(__file__).parents[2] / "infra" / "template.yaml"
 STACK, BUCKET = "sms", "code-of-sms"
-FUNCTIONS = ("Receive", "Deliver", "Webhook", "Report", "Sweep")
+FUNCTIONS = ("Receive", "Bulk", "Jobs", "Deliver", "Webhook", "Report", "Sweep")
+TAKES = {"Deliver": ("DeliverQueue", "BulkQueue"), "Jobs": ("JobsQueue",)}
+"""From which queues a function is handed what is said."""
 ACCOUNT, TOKEN, SECRET = f"AC{'7c' * 16}", "5e8a1c3f7b9d2e4f6a8c0b1d3f5e7a9c", "client-secret-4d5e"
 TENANT, OTHER = TenantId("tenant-of-the-stack"), TenantId("other-tenant")
 KEYS = {TENANT: "key-of-the-tenant-6f7a8b9c0d", OTHER: "key-of-the-other-1a2b3c4d5e"}
@@ -123,8 +127,9 @@ class World:
         self.folder = folder
         self.physical = resources(moto, name)
         # Lambda's poller is played by ours: moto's would ask for Docker.
-        mapping = self.physical["DeliverSource"]
-        moto.client("lambda").update_event_source_mapping(UUID=mapping, Enabled=False)
+        for source in ("DeliverSource", "BulkSource", "JobsSource"):
+            mapping = self.physical[source]
+            moto.client("lambda").update_event_source_mapping(UUID=mapping, Enabled=False)
         self.gateway = Gateway(moto, self.invoke)
         self._logical = {self.physical[name]: name for name in FUNCTIONS}
         self._running: dict[str, Emulated] = {}
@@ -147,6 +152,7 @@ class World:
         hosts = {
             "CI360_TWILIO_TWILIO_HOSTS": self.twins.twilio.url.removeprefix("http://"),
             "CI360_TWILIO_CI360_HOSTS": self.twins.ci360.authority,
+            "CI360_TWILIO_BULK_HOSTS": self.moto.url.removeprefix("http://"),
         }
         return given | hosts | self.moto.environment(function) | self.settings
 
@@ -160,8 +166,15 @@ class World:
             self._running[function] = self.another(function)
         return self._running[function]
 
-    def another(self, function: str, *, handler: str = "", seconds: float = 0.0) -> Emulated:
-        """Start one more instance of a function, which may have another handler or time-out."""
+    def another(
+        self,
+        function: str,
+        *,
+        handler: str = "",
+        seconds: float = 0.0,
+        code: Path | None = None,
+    ) -> Emulated:
+        """Start one more instance of a function, which may have another handler, time-out or code."""
         settings = self._configuration(function)
         return Emulated(
             handler or settings["Handler"],
@@ -169,6 +182,7 @@ class World:
             self.folder / f"{function}.log",
             seconds=seconds or settings["Timeout"],
             memory=settings["MemorySize"],
+            code=code,
         )
 
     @contextmanager
@@ -183,32 +197,54 @@ class World:
         """Invoke a function, by its name in the template or in AWS."""
         return self.instance(self._logical.get(name, name)).invoke(event)
 
-    def poll(self) -> list[str]:
-        """Hand ``deliver`` what the queue holds; gives the ids of the messages that come again.
+    def poll(self, function: str = "Deliver") -> list[str]:
+        """Hand a function what its queues hold; gives the ids of the messages that come again.
 
         A shim for Lambda's event source. What failed comes again at once, instead of when its
         visibility time-out is over.
         """
-        found: list[Any] = []
-        while batch := self.queue.receive_message(
-            QueueUrl=self.queue_url, MaxNumberOfMessages=10
-        ).get("Messages"):
-            found += batch
-        if not found:
-            return []
-        records = [{"messageId": one["MessageId"], "body": one["Body"]} for one in found]
+        failed: list[str] = []
+        for name in TAKES[function]:
+            url = self.physical[name]
+            found: list[Any] = []
+            while batch := self.queue.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get(
+                "Messages"
+            ):
+                found += batch
+            size = 1 if function == "Jobs" else len(found)
+            for start in range(0, len(found), size or 1):
+                failed += self._hand(function, url, found[start : start + size])
+        return failed
+
+    def _hand(self, function: str, url: str, messages: list[Any]) -> list[str]:
+        """Hand a function a batch."""
+        records = [{"messageId": one["MessageId"], "body": one["Body"]} for one in messages]
         try:
-            answer = self.invoke("Deliver", {"Records": records})
+            answer = self.invoke(function, {"Records": records})
             failed = [one["itemIdentifier"] for one in answer["batchItemFailures"]]
         except Broken:
-            failed = [one["MessageId"] for one in found]
-        for one in found:
-            handle = {"QueueUrl": self.queue_url, "ReceiptHandle": one["ReceiptHandle"]}
+            failed = [one["MessageId"] for one in messages]
+        for one in messages:
+            handle = {"QueueUrl": url, "ReceiptHandle": one["ReceiptHandle"]}
             if one["MessageId"] in failed:
                 self.queue.change_message_visibility(**handle, VisibilityTimeout=0)
             else:
                 self.queue.delete_message(**handle)
         return failed
+
+    def taken(self, queue: str) -> dict[str, str]:
+        """Take a message from a queue, by its name in the template, as a function would be handed it."""
+        url, found = self.physical[queue], list[Any]()
+        receive = self.queue.receive_message
+
+        def look() -> bool:
+            found.extend(receive(QueueUrl=url).get("Messages", ()))
+            return bool(found)
+
+        self.until(look)
+        [one] = found
+        self.queue.delete_message(QueueUrl=url, ReceiptHandle=one["ReceiptHandle"])
+        return {"messageId": one["MessageId"], "body": one["Body"]}
 
     def dead_letters(self) -> list[Any]:
         """Take what was set aside."""
@@ -265,6 +301,31 @@ class World:
         """Post an event's body, as CI360 does."""
         headers = {"Content-Type": "text/plain;charset=UTF-8"} | ({"x-api-key": key} if key else {})
         return self.gateway.post("/ci360/events", body, headers)
+
+    def task(self, body: bytes, key: str = KEYS[TENANT]) -> Answer:
+        """Post a bulk task's body, as CI360 does."""
+        headers = {"Content-Type": "text/plain"} | ({"x-api-key": key} if key else {})
+        return self.gateway.post("/ci360/bulk", body.decode(), headers)
+
+    def job(self, name: str, tenant: TenantId = TENANT) -> Job:
+        """Read a job."""
+        with self.store() as store:
+            found = store.job(job_key(tenant, name))
+        assert found is not None
+        return found
+
+    def files(self, job: Job) -> list[str]:
+        """List what a job has in the stack's bucket."""
+        prefix = f"jobs/{job.folder}/"
+        files = self.moto.client("s3")
+        found = files.list_objects_v2(Bucket=self.physical["JobFiles"], Prefix=prefix)
+        return [one["Key"].removeprefix(prefix) for one in found.get("Contents", ())]
+
+    def make_due(self, job: Job) -> None:
+        """Write a job, and have it that something is to be done on it now."""
+        with self.store() as store:
+            assert store.keep_job(job)
+            store.end_chore(chore_of(job.key), due_at=datetime.now(UTC), mark=None)
 
     def callback(self, route: str, form: Mapping[str, str]) -> Answer:
         """Post a webhook, signed as Twilio does."""

@@ -1,6 +1,7 @@
-"""A queue that says which entries are there to be sent: by their keys alone, never by what they hold.
+"""A queue that says what is there to be done: entries by their keys alone, never by what they hold.
 
-What it says may be lost, late or said twice: the ledger is the outbox, and a sweep finds what is due.
+What it says may be lost, late or said twice: the ledger is the outbox, and a sweep finds what is due. The
+same goes for bulk jobs and their chunks.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from ci360_twilio.aws import make_client
-from ci360_twilio.core.entry import Key
 
 AT_ONCE = 10
 """Messages in one request (docs: SendMessageBatch)."""
@@ -40,20 +40,24 @@ class Nudge:
         self._aside = aside
         self._client = client or make_client("sqs", **CONFIG)
 
-    def say(self, keys: Sequence[tuple[Key, float]]) -> int:
-        """Say which entries are there, and in how many seconds each is due; gives how many were not said."""
+    def say(self, words: Sequence[tuple[str, float]]) -> int:
+        """Say what is there, and in how many seconds each is due; gives how many were not said.
+
+        Args:
+            words: entries' keys, jobs' keys, or what stands for chunks.
+        """
         from botocore.exceptions import BotoCoreError, ClientError
 
         unsaid = 0
-        for start in range(0, len(keys), AT_ONCE):
-            some = keys[start : start + AT_ONCE]
+        for start in range(0, len(words), AT_ONCE):
+            some = words[start : start + AT_ONCE]
             messages = [
                 {
                     "Id": str(number),
-                    "MessageBody": key,
+                    "MessageBody": body,
                     "DelaySeconds": min(max(int(wait + 0.999), 0), LONGEST_DELAY),
                 }
-                for number, (key, wait) in enumerate(some)
+                for number, (body, wait) in enumerate(some)
             ]
             try:
                 said = self._client.send_message_batch(QueueUrl=self._url, Entries=messages)

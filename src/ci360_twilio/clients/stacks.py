@@ -272,6 +272,21 @@ class Stacks:
             ]
         return [int(one["Attributes"][name]) for one in found]
 
+    def empty(self, bucket: str) -> None:
+        """Delete all that is in a bucket of the stack's: one that holds something cannot be deleted."""
+        if not bucket:
+            return
+        client = make_client("s3", self._region)
+        with explained(f"empty the bucket {bucket}"):
+            try:
+                for page in client.get_paginator("list_objects_v2").paginate(Bucket=bucket):
+                    keys = [{"Key": one["Key"]} for one in page.get("Contents", ())]
+                    if keys:
+                        client.delete_objects(Bucket=bucket, Delete={"Objects": keys})
+            except Exception as exc:  # where the bucket is gone nothing is left to be done
+                if code_of(exc) != "NoSuchBucket":
+                    raise
+
     def forget_keys(self, plan: str) -> None:
         """Delete the keys of a usage plan, which would outlive it."""
         if not plan:

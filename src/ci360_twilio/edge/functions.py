@@ -4,14 +4,18 @@
 function    invoked by                               does
 =========== ======================================== ============================================
 ``receive`` the REST API, for CI360's events         accept, then say the key in the queue
-``deliver`` the queue                                send what it names, many at one time
+``bulk``    the REST API, for CI360's bulk tasks     accept, then say the job in the jobs' queue
+``jobs``    the jobs' queue, and a schedule          bring files, check them, say their chunks; enter a
+                                                     chunk; settle
+``deliver`` the queues of messages                   send what they name, many at one time
 ``webhook`` the REST API, for Twilio                 settle and hear
 ``report``  a schedule                               tell CI360 what is owed
 ``sweep``   a schedule                               send what a lost nudge left or what waits in a
                                                      sender's queue; ask, list, purge, measure
 =========== ======================================== ============================================
 
-A lost nudge costs time, never a message.
+A lost nudge costs time, never a message. A bulk job of many rows fits into functions that end soon: it goes
+on where its record says that it has come to, and its chunks are entered each by an invocation of its own.
 """
 
 from __future__ import annotations
@@ -24,7 +28,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlencode
 
 import msgspec
@@ -38,7 +42,15 @@ from ci360_twilio.edge.aws import (
     request_id_of,
     seconds_left,
 )
-from ci360_twilio.edge.http import Request, Response, Routes, failure, respond
+from ci360_twilio.edge.http import (
+    BULK,
+    Request,
+    Response,
+    Routes,
+    failure,
+    respond,
+    respond_to_task,
+)
 from ci360_twilio.edge.rounds import (
     attend_to_customers,
     look_after_messages,
@@ -54,6 +66,7 @@ from ci360_twilio.settings import Settings, read_settings
 from ci360_twilio.wiring import REPORTS_AT_ONCE, Parts, wire
 
 if TYPE_CHECKING:
+    from ci360_twilio.core.job import Job, JobKey
     from ci360_twilio.flow.send import Begun
 
 AT_ONCE = 100
@@ -68,6 +81,10 @@ up may last longer."""
 ROUNDS_SECONDS = 25.0
 """How much of that the sweep spends on rounds, so that sending always has its turn."""
 PURGE_BATCH = 500
+SAID_AT_ONCE = 200
+"""Entries of a chunk that one thread says: ten at one time are as many connections as a client has."""
+LAG_SECONDS = 1.0
+"""How long a job that was just written may be missing in the list by which it is found."""
 CORS = (
     ("Access-Control-Allow-Methods", "POST"),
     ("Access-Control-Allow-Headers", "content-type,x-api-key,authorization"),
@@ -75,6 +92,16 @@ CORS = (
 )
 """What a browser is told that asks (Fetch standard, "CORS protocol")."""
 NAMESPACE = "ci360-twilio"
+
+
+class Said(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What the jobs' queue says of a chunk that is to be entered: where it stands, never what it holds."""
+
+    job: str
+    chunk: int
+
+
+_decode_said = msgspec.json.Decoder(Said).decode
 _KEY = re.compile(r"[A-Za-z0-9_-]{1,64}/.{1,256}", re.DOTALL)
 _ROUTE = re.compile(f".*({re.escape(STATUS)}|{re.escape(INBOUND)})", re.DOTALL)
 
@@ -87,6 +114,7 @@ class Stack:
         parts: Parts,
         nudge: Nudge | None,
         *,
+        foreman: Nudge | None = None,
         seconds: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], object] = time.sleep,
     ) -> None:
@@ -95,11 +123,15 @@ class Stack:
         Args:
             parts: the process's implementations.
             nudge: the queue before ``deliver``; without one the sweep sends everything.
+            foreman: the queue before ``jobs``; without one chunks are entered where jobs are worked on.
             seconds: gives seconds that only grow, by which an invocation ends in time.
             sleep: lets seconds pass.
         """
         self._parts = parts
         self._nudge = nudge
+        self._foreman = foreman
+        if foreman is not None:
+            parts.elsewhere = self._have_entered
         self._seconds = seconds
         self._sleep = sleep
         self._log = parts.log
@@ -110,6 +142,18 @@ class Stack:
         """Answers CI360, and needs little for it."""
         parts, upstream = self._parts, self._parts.settings.authenticated_upstream
         return Routes(parts.acceptance, parts.store, parts.log, authenticated_upstream=upstream)
+
+    @cached_property
+    def _tasks(self) -> Routes:
+        """Answers CI360's bulk tasks."""
+        parts, upstream = self._parts, self._parts.settings.authenticated_upstream
+        return Routes(
+            parts.acceptance,
+            parts.store,
+            parts.log,
+            intake=parts.intake,
+            authenticated_upstream=upstream,
+        )
 
     @cached_property
     def _webhooks(self) -> Routes:
@@ -153,6 +197,73 @@ class Stack:
             self._say([answer.entry])
         return respond(answer, request.request_id)
 
+    def bulk(self, event: object, context: object) -> dict[str, Any]:
+        """Answer a bulk task of CI360's."""
+        from ci360_twilio.flow.intake import Booked
+
+        request = parse_invocation(event, request_id_of(context))
+        if isinstance(request, Response):
+            return answer_of(request)
+        request = msgspec.structs.replace(request, path=BULK)
+        answer = self._tasks.take(request, self._parts.intake)
+        if isinstance(answer, Booked) and not answer.job.ended:
+            self._call_foreman([(answer.job.key, LAG_SECONDS)])
+        return answer_of(respond_to_task(answer, request.request_id))
+
+    def jobs(self, event: object, context: object) -> dict[str, Any]:
+        """Do what a batch of the jobs' queue says or, invoked by the schedule, what is due.
+
+        A chunk that could not be entered comes again, by its message or because the job sees that it
+        is missing.
+        """
+        until, end = self._until(context), self._end(context)
+        records = _records(event)
+        is_called, again = not records, []
+        for number, record in enumerate(records):
+            message, body = str(record.get("messageId", number)), str(record.get("body"))
+            said = _said(body)
+            if said is not None:
+                if not self._enter(cast("JobKey", said.job), said.chunk):
+                    again.append(message)
+            elif _KEY.fullmatch(body):
+                is_called = True
+            elif not self._set_aside(message, body):
+                again.append(message)
+        if is_called:
+            self._work_on_jobs(until, end)
+        return {"batchItemFailures": [{"itemIdentifier": message} for message in again]}
+
+    def _work_on_jobs(self, until: float, end: float) -> None:
+        """Take up jobs as long as one has something to do; what was taken up may last until the end."""
+        try:
+            while self._seconds() < until and self._parts.bulk.work(lambda: self._seconds() > end):
+                pass
+        except LedgerUnavailable as exc:
+            self._log.error("jobs.ledger", error=exc.code, message=exc.message)
+
+    def _enter(self, job: JobKey, chunk: int) -> bool:
+        """Enter a chunk, and say what of it is there to be sent; tells whether nothing is left of it."""
+        try:
+            entries = self._parts.bulk.enter_said(job, chunk)
+        except (ConnectorError, OSError) as exc:
+            code = exc.code if isinstance(exc, ConnectorError) else type(exc).__name__
+            self._log.error("jobs.chunk", error=code, job=job.partition("/")[2], chunk=chunk)
+            return False
+        pieces = range(0, len(entries), SAID_AT_ONCE)
+        list(self._pool.map(self._say, (entries[one : one + SAID_AT_ONCE] for one in pieces)))
+        return True
+
+    def _have_entered(self, job: Job, chunks: Sequence[int]) -> None:
+        """Say which chunks of a job are to be entered."""
+        encode = msgspec.json.Encoder().encode
+        self._call_foreman([(encode(Said(job.key, chunk)).decode(), 0.0) for chunk in chunks])
+
+    def _call_foreman(self, words: Sequence[tuple[str, float]]) -> None:
+        """Say what is to be done on jobs; what is lost is found by the schedule."""
+        unsaid = self._foreman.say(words) if self._foreman is not None else 0
+        if unsaid:
+            self._log.warning("nudge.lost", jobs=unsaid)
+
     def webhook(self, event: object, context: object) -> dict[str, Any]:
         """Answer a webhook of Twilio's."""
         request = parse_webhook(event, request_id_of(context))
@@ -173,16 +284,19 @@ class Stack:
             message, body = str(record.get("messageId", number)), record.get("body")
             if isinstance(body, str) and _KEY.fullmatch(body):
                 named[message] = Key(body)
-            else:
-                self._log.error("deliver.refused", reason="no_key", message=message)
-                if self._nudge is None or not self._nudge.set_aside(str(body), "no_key"):
-                    again.append(message)
+            elif not self._set_aside(message, str(body)):
+                again.append(message)
         try:
             self._send(list(dict.fromkeys(named.values())), until)
         except LedgerUnavailable as exc:
             self._log.error("deliver.ledger", error=exc.code, message=exc.message)
             again.extend(named)
         return {"batchItemFailures": [{"itemIdentifier": message} for message in again]}
+
+    def _set_aside(self, message: str, body: str) -> bool:
+        """Set aside what names nothing, for a person to look at; tells whether that is done."""
+        self._log.error("deliver.refused", reason="no_key", message=message)
+        return self._nudge is not None and self._nudge.set_aside(body, "no_key")
 
     def report(self, _event: object, context: object) -> dict[str, Any]:
         """Tell CI360 of what is owed, until that is nothing or the time is nearly over."""
@@ -390,6 +504,14 @@ def metrics_line(summary: Summary, now: float, stack: str) -> str:
     return json.dumps({"_aws": about, "Stack": stack, **values})
 
 
+def _said(body: str) -> Said | None:
+    """Read which chunk a message names, if it names one."""
+    try:
+        return _decode_said(body)
+    except msgspec.MsgspecError:
+        return None
+
+
 def _records(event: object) -> list[Mapping[str, Any]]:
     members: Mapping[str, Any] = event if isinstance(event, dict) else {}
     records = members.get("Records")
@@ -411,6 +533,10 @@ def _make_nudge(settings: Settings) -> Nudge | None:
     return Nudge(settings.queue_url, aside=settings.dead_letters_url)
 
 
+def _make_foreman(settings: Settings) -> Nudge | None:
+    return None if settings.jobs_url is None else Nudge(settings.jobs_url)
+
+
 def _instance(context: object) -> Stack:
     global _stack
     with _lock:
@@ -418,7 +544,8 @@ def _instance(context: object) -> Stack:
             settings = read_settings()
             log = Log(level=settings.log_level)
             capture_foreign(log)
-            _stack = Stack(wire(settings, log, lazily=True), _make_nudge(settings))
+            parts = wire(settings, log, lazily=True)
+            _stack = Stack(parts, _make_nudge(settings), foreman=_make_foreman(settings))
         _stack.begin(context)
         return _stack
 
@@ -431,6 +558,16 @@ def receive(event: object, context: object) -> dict[str, Any]:
 def webhook(event: object, context: object) -> dict[str, Any]:
     """Answer a webhook of Twilio's, through API Gateway."""
     return _answered(lambda stack: stack.webhook(event, context), context)
+
+
+def bulk(event: object, context: object) -> dict[str, Any]:
+    """Answer a bulk task of CI360's, through API Gateway."""
+    return _answered(lambda stack: stack.bulk(event, context), context)
+
+
+def jobs(event: object, context: object) -> dict[str, Any]:
+    """Work on bulk jobs."""
+    return _instance(context).jobs(event, context)
 
 
 def deliver(event: object, context: object) -> dict[str, Any]:

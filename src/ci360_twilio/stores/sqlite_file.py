@@ -245,7 +245,7 @@ class SqliteFile:
         db.execute("PRAGMA secure_delete = ON")
         db.execute("PRAGMA cache_size = -16000")  # 16 MB; the key's index is read at random
         if self._writes_many:
-            db.execute("PRAGMA cache_size = -32000")
+            db.execute("PRAGMA cache_size = -24000")
             db.execute(f"PRAGMA wal_autocheckpoint = {MANY_PAGES}")
         db.execute("PRAGMA busy_timeout = 0")  # _begin waits, more evenly than SQLite would
         return db

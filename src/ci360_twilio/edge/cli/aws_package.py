@@ -29,7 +29,7 @@ PLATFORMS = {
     "arm64": ("manylinux_2_28_aarch64", "manylinux2014_aarch64"),
     "x86_64": ("manylinux_2_28_x86_64", "manylinux2014_x86_64"),
 }
-SERVICES = frozenset({"dynamodb", "secretsmanager", "sqs"})
+SERVICES = frozenset({"dynamodb", "s3", "secretsmanager", "sqs"})
 """What is called of AWS; botocore describes four hundred others."""
 NOT_NEEDED = (
     "bin",
@@ -214,10 +214,13 @@ def _keep_services(described: Path) -> None:
 
 
 def _undocumented(model: Any) -> Any:
-    """Give a description without the texts; a member of a request may be called like them."""
+    """Give a description without the texts; a member of a request may be called like them.
+
+    The parameters of clients keep theirs: botocore looks for them.
+    """
     if isinstance(model, dict):
         return {
-            name: _undocumented(one)
+            name: one if name == "clientContextParams" else _undocumented(one)
             for name, one in model.items()
             if name != "documentation" or not isinstance(one, str)
         }

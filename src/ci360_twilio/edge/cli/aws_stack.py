@@ -246,6 +246,9 @@ def _destroy(options: argparse.Namespace) -> int:
     names = stacks.resources()
     gone = [name for name in names if name not in KEPT]
     print(f"To be deleted: {counted(len(gone), 'resource')} of the stack {stacks.name}.")
+    files = names.get("JobFiles", "")
+    if files:
+        print(f"With them all that is in the bucket {files}: files of bulk jobs and their results.")
     print("To stay:")
     for name, words in KEPT.items():
         if names.get(name):
@@ -257,6 +260,7 @@ def _destroy(options: argparse.Namespace) -> int:
     if not confirmed("Take it down?", yes=options.yes):
         return 1
     stacks.forget_keys(names.get("Plan", ""))
+    stacks.empty(files)
     _follow(stacks.destroy(), len(names))
     left = stacks.state()
     if left is not None:
