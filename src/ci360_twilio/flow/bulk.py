@@ -36,7 +36,7 @@ from ci360_twilio.core.job import (
     JobKey,
     State,
 )
-from ci360_twilio.core.pause import Cause, Pause, Scope
+from ci360_twilio.core.pause import Pause, Scope
 from ci360_twilio.core.tenant import TenantId
 from ci360_twilio.errors import (
     AddressRefused,
@@ -725,18 +725,11 @@ class Bulk:
         job = self._told(job, state=state, **ended, **changes)
         if not job.ended:
             return self._clock()  # somebody else has written meanwhile: it is looked at anew
-        if any(
-            pause.scope is Scope.JOB and pause.value == job.id for pause in self._store.pauses()
-        ):
-            mine = Pause(
-                scope=Scope.JOB,
-                tenant_id=job.tenant_id,
-                value=job.id,
-                cause=Cause.PERSON,
-                reason="paused",
-                since=job.created_at,
-            )
-            self._store.resume([mine.name])  # nothing is behind it any more
+        if job.state is not State.FAILED or job.running_at is None:
+            pauses = [one for one in self._store.pauses() if one.scope is Scope.JOB]
+            mine = [one.name for one in pauses if one.value == job.id]
+            if mine:
+                self._store.resume(mine)  # nothing is behind it any more
         return job.purge_at
 
     def _bury(self, job: Job) -> datetime | None:
@@ -762,7 +755,8 @@ def _is_as_far(now: Job, then: Job) -> bool:
     return (
         now.created_at == then.created_at
         and (now.state is then.state or begins)
-        and (now.entered, now.settled) == (then.entered, then.settled)
+        and (now.entered, now.settled, now.settled_rows)
+        == (then.entered, then.settled, then.settled_rows)
     )
 
 

@@ -688,3 +688,19 @@ def test_a_metadata_file_that_is_no_such_thing_is_not_read(place: Workplace) -> 
     job = place.run(swapped)
     assert (job.state, job.reason) == (State.FAILED, "unknown_column")
     assert "Robin" not in (job.words or "")
+
+
+def test_a_paused_job_that_fails_midway_stays_paused(place: Workplace) -> None:
+    """What was entered of it waits behind the pause, until a person resumes or cancels it."""
+    ticks = itertools.count(step=6)
+    bulk = place.make_bulk(seconds=lambda: float(next(ticks)))
+    key = place.take(place.task(people(100))).job.key
+    foreman(place).pause(place.job(key), by="test")
+    while not place.job(key).entered:
+        place.turn(bulk)
+    place.files.drop(place.job(key).folder, keep="parts")
+    for _ in range(10):
+        place.turn(bulk)
+    assert place.job(key).state is State.FAILED
+    assert [pause.value for pause in place.store.pauses()] == [key.partition("/")[2]]
+    assert not place.sent_to
