@@ -74,7 +74,6 @@ WHOLE = job(
     task_name="Zoë's 😀",
     parameters={"to": "{{mobile}}", "body": "Hi\n\0{{name}}"},
     columns=("identity_id", "mobile"),
-    size=2**40,
     rows=3,
     checked={"accepted": 2, "no_recipient": 1},
     bad_rows=(BadRow(2, 3, "no_recipient", "Nobody is named."),),

@@ -225,7 +225,7 @@ def report_of(
             {
                 "verdict": verdict,
                 "rows": number,
-                "words": _verdict_words(verdict),
+                "words": reason_words(verdict),
                 "examples": [msgspec.structs.asdict(one) for one in tally.examples[verdict]],
             }
             for verdict, number in ordered(tally.verdicts).items()
@@ -270,12 +270,6 @@ _NOT_BAD = frozenset(
         "event_type",
     }
 )
-
-
-def _verdict_words(verdict: str) -> str:
-    if verdict == DUPLICATE:
-        return "The same customer and number, or the same event, came before."
-    return reason_words(verdict)
 
 
 def _largest(sums: Mapping[str, Sum]) -> list[tuple[str, Sum]]:
