@@ -29,7 +29,7 @@ TENANT = "af5af6b8f500013eb0c90001"
 ROWS = int(os.environ.get("BULK_ROWS", "100000"))
 TWINS, STRANGERS, BROKEN = 500, 300, 200
 """Rows with the number of an earlier one, with a number that is none, and that cannot be read."""
-PATIENCE = 300.0
+PATIENCE = 600.0
 COLUMNS = "identity_id,first_name,mobile_phone"
 FAULTS = {
     "http_500_made": 0.0005,
@@ -39,6 +39,9 @@ FAULTS = {
     "refuse": 0.005,
 }
 """Answers that are lost although a message was made, and requests that made none."""
+LOST_SHARE = 0.01
+"""Answers that are lost without a kill, with room for chance; where Twilio's list does not tell in time, a
+person is asked."""
 CONNECTIONS = 64
 """Requests that may be open when a process is killed: nobody can tell whether these have arrived."""
 
@@ -146,7 +149,7 @@ def test_a_large_job_that_is_killed_five_times_sends_each_row_once(
     assert max(sent.values()) == 1
     assert set(sent) <= {number(n) for n in range(good)}
     held = done.outcomes.get("held", 0)
-    assert held <= len(moments) * CONNECTIONS
+    assert held <= len(moments) * CONNECTIONS + ROWS * LOST_SHARE
     assert done.outcomes["sent"] + held == good
     assert good - held <= len(sent) <= good
     result = site.command("jobs", "result", job.id, typed="")
