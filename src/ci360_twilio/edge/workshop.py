@@ -130,7 +130,7 @@ def make_bulk() -> Bulk:
 def prepare() -> None:
     """Make a process fit for many short-lived objects, and polite to those that answer callers."""
     gc.freeze()
-    gc.set_threshold(50_000, 20, 50)
+    gc.set_threshold(200_000, 20, 1_000)
     os.nice(10)
 
 

@@ -32,8 +32,8 @@ SCHEMA = 4
 APPLICATION_ID = 0x43333630
 """Marks a SQLite file as a ledger of ours (sqlite.org/pragma.html#pragma_application_id)."""
 
-MANY_PAGES = 32000
-"""Of the WAL, that a process folds in at one time which writes a great many rows: 128 MB."""
+MANY_PAGES = 64_000
+"""Of the WAL, that a process folds in at one time which writes a great many rows: 256 MB."""
 
 BUSY_SECONDS = 5.0
 """How long a write waits for another process's lock before it gives up."""
