@@ -7,6 +7,9 @@ VENV := .venv
 RUN  := $(VENV)/bin/python
 ARGS ?=
 
+# Tests start many processes, and compiling every module in each costs more than the tests.
+unexport PYTHONDONTWRITEBYTECODE
+
 # A Python that was named is the only candidate.
 ifeq ($(origin PYTHON),undefined)
 PYTHONS := python3 python3.13 python3.12 python3.11

@@ -18,7 +18,7 @@ from ci360_twilio.clients.files import FolderFiles
 from ci360_twilio.core.event import Origin
 from ci360_twilio.core.job import Job, State
 from ci360_twilio.core.tenant import TenantId
-from ci360_twilio.flow.bulk import DATA, METADATA
+from ci360_twilio.flow.chunks import DATA, METADATA
 from ci360_twilio.flow.intake import chore_of
 from ci360_twilio.stores.sqlite import SqliteStore
 

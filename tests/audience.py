@@ -17,7 +17,8 @@ from ci360_twilio.core.job import Job, JobKey
 from ci360_twilio.core.tenant import Tenant, TenantId, parse_tenant
 from ci360_twilio.flow.arrival import Arrival
 from ci360_twilio.flow.audience import Gates
-from ci360_twilio.flow.bulk import Bulk, Fan, one_by_one
+from ci360_twilio.flow.bulk import Bulk
+from ci360_twilio.flow.chunks import Chunks, Fan, RowLedger, one_by_one
 from ci360_twilio.flow.intake import Booked, Intake
 from ci360_twilio.flow.pausing import Pausing
 from ci360_twilio.flow.send import Sending
@@ -111,18 +112,28 @@ class Workplace:
 
     def make_bulk(self, fan: Fan = one_by_one, store: Any = None, **members: Any) -> Bulk:
         """Make what works on jobs, as a process that has just started would."""
+        store, files = store or self.store, members.get("files", self.files)
         return Bulk(
-            store or self.store,
-            members.get("files", self.files),
+            store,
+            files,
+            self.make_chunks(fan, store, files),
             members.get("fetcher", self.fetcher),
-            self.tenants,
             self.clock,
             self.log,
+            seconds=members.get("seconds", time.monotonic),
+        )
+
+    def make_chunks(self, fan: Fan, ledger: RowLedger, files: Files) -> Chunks:
+        """Make what works on rows, few at a time."""
+        return Chunks(
+            ledger,
+            files,
+            self.tenants,
+            self.clock,
             self.gates,
             firsts=TemporaryFirsts,
             fan=fan,
-            chunk_rows=CHUNK,
-            seconds=members.get("seconds", time.monotonic),
+            rows=CHUNK,
         )
 
     def task(

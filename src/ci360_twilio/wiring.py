@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from ci360_twilio.clients.ci360 import Ci360Client
     from ci360_twilio.clients.twilio import TwilioClient
     from ci360_twilio.flow.audience import Gates
-    from ci360_twilio.flow.bulk import Bulk, Elsewhere, Fan
+    from ci360_twilio.flow.bulk import Bulk, Elsewhere
     from ci360_twilio.flow.catchup import CatchingUp
+    from ci360_twilio.flow.chunks import Chunks, Fan
     from ci360_twilio.flow.dating import Dating
     from ci360_twilio.flow.find import Finding
     from ci360_twilio.flow.hear import Listening
@@ -193,13 +194,7 @@ class Parts:
     @cached_property
     def gates(self) -> Gates:
         """Decides about messages of bulk jobs, besides tenants' documents."""
-        from ci360_twilio.flow.audience import Gates
-
-        return Gates(
-            timedelta(seconds=self.settings.event_ttl),
-            self.settings.default_sender,
-            self.settings.attribute_names,
-        )
+        return make_gates(self.settings)
 
     @cached_property
     def intake(self) -> Intake:
@@ -214,22 +209,34 @@ class Parts:
         return make_files(self.settings)
 
     @cached_property
+    def chunks(self) -> Chunks:
+        """Works on the rows of bulk jobs."""
+        from ci360_twilio.flow.chunks import Chunks, one_by_one
+        from ci360_twilio.stores.firsts import TemporaryFirsts
+
+        return Chunks(
+            self.store,
+            self.files,
+            self.tenants,
+            self.clock,
+            self.gates,
+            firsts=TemporaryFirsts,
+            fan=self.fan or one_by_one,
+        )
+
+    @cached_property
     def bulk(self) -> Bulk:
         """Works on bulk jobs."""
         from ci360_twilio.clients.signed import SignedAddresses
-        from ci360_twilio.flow.bulk import Bulk, one_by_one
-        from ci360_twilio.stores.firsts import TemporaryFirsts
+        from ci360_twilio.flow.bulk import Bulk
 
         return Bulk(
             self.store,
             self.files,
+            self.chunks,
             SignedAddresses(self.settings.bulk_hosts),
-            self.tenants,
             self.clock,
             self.log,
-            self.gates,
-            firsts=TemporaryFirsts,
-            fan=self.fan or one_by_one,
             elsewhere=self.elsewhere,
         )
 
@@ -344,6 +351,14 @@ def _make_table(settings: Settings, *, lazily: bool) -> Store:
     name = settings.ledger.partition(":")[2]
     table = Table(make_client(), name)
     return DynamoStore(table, hash_key=settings.hash_key.encode(), lazily=lazily)
+
+
+def make_gates(settings: Settings) -> Gates:
+    """Give what decides about messages of audiences, besides tenants' documents."""
+    from ci360_twilio.flow.audience import Gates
+
+    ttl = timedelta(seconds=settings.event_ttl)
+    return Gates(ttl, settings.default_sender, settings.attribute_names)
 
 
 def has_files(settings: Settings) -> bool:

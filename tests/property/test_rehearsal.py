@@ -5,23 +5,20 @@ from __future__ import annotations
 import tempfile
 from collections import Counter
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 import phonenumbers
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.audience import CHUNK, TENANT, Workplace
+from tests.audience import TENANT, Workplace
 
-from ci360_twilio.core.audience import parse_columns
 from ci360_twilio.core.consent import Evidence, Sign, Source, Subject
 from ci360_twilio.core.job import Job, State
-from ci360_twilio.flow.bulk import DATA, METADATA, PARTS, Bulk
-from ci360_twilio.flow.bulk import Store as BulkStore
+from ci360_twilio.flow.chunks import DATA, METADATA, PARTS, one_by_one
 from ci360_twilio.flow.rehearse import Report, Stage, Trial, limit_of, report_of
 from ci360_twilio.flow.tally import Tally
 from ci360_twilio.ports import Foreseen
-from ci360_twilio.stores.firsts import TemporaryFirsts
 from ci360_twilio.stores.memory import MemoryStore
 
 LIMIT = 3
@@ -54,22 +51,11 @@ def rehearsed(place: Workplace, task: dict[str, Any], job: Job) -> tuple[Report,
     for name, key in ((DATA, "dataFile"), (METADATA, "metadataFile")):
         with files.making(f"{job.folder}/{name}") as file:
             file.write(Path(task["presignedUrls"][key]).read_bytes())
-    trial = cast("BulkStore", Trial(place.store, Foreseen(knows_keys=False)))
-    bulk = Bulk(
-        trial,
-        files,
-        place.fetcher,
-        place.tenants,
-        place.clock,
-        place.log,
-        place.gates,
-        firsts=TemporaryFirsts,
-        chunk_rows=CHUNK,
-    )
-    head = Path(task["presignedUrls"]["metadataFile"]).read_bytes()
-    job = msgspec.structs.replace(job, columns=parse_columns(head).names)
-    checked, stage, tally = bulk.check(job), Stage(bulk, place.tenants, place.gates), Tally()
-    for chunk in bulk.plan(job):
+    trial = Trial(place.store, Foreseen(knows_keys=False))
+    chunks = place.make_chunks(one_by_one, trial, files)
+    job = msgspec.structs.replace(job, columns=chunks.columns(job).names)
+    checked, stage, tally = chunks.check(job), Stage(chunks, place.tenants, place.gates), Tally()
+    for chunk in chunks.plan(job):
         tally.add(stage.tally(job, chunk))
     report = report_of(
         tally,
@@ -158,6 +144,7 @@ def test_a_rehearsal_equals_the_launch(
 
         assert (report.would_stop is not None) == (done.state is State.FAILED)
         assert sum(report.verdicts.values()) == report.rows == len(rows)
+        assert report.bad == done.bad
         if done.state is State.FAILED:
             assert report.would_stop is not None
             assert report.would_stop["reason"] == done.reason

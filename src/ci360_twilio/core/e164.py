@@ -98,14 +98,13 @@ def look_up(address: str) -> tuple[str | None, bool]:
     except phonenumbers.NumberParseException:
         return None, False
     region = phonenumbers.region_code_for_number(parsed)
-    if region is None:
-        return _main_region(parsed), False
-    is_valid = phonenumbers.is_valid_number_for_region(parsed, region)
-    return (region if region.isalpha() else None), is_valid
+    is_valid = region is not None and phonenumbers.is_valid_number_for_region(parsed, region)
+    return _country(parsed, region), is_valid
 
 
-def _main_region(parsed: phonenumbers.PhoneNumber) -> str | None:
-    region = phonenumbers.region_code_for_country_code(parsed.country_code or 0)
+def _country(parsed: phonenumbers.PhoneNumber, region: str | None) -> str | None:
+    """Give the country of a region, or of the calling code where no region knows the number."""
+    region = region or phonenumbers.region_code_for_country_code(parsed.country_code or 0)
     return region if region and region.isalpha() and region != "ZZ" else None
 
 
@@ -124,5 +123,4 @@ def country_of(address: str) -> str | None:
         parsed = phonenumbers.parse(number)
     except phonenumbers.NumberParseException:
         return None
-    region = phonenumbers.region_code_for_number(parsed)
-    return region if region and region.isalpha() else _main_region(parsed) if not region else None
+    return _country(parsed, phonenumbers.region_code_for_number(parsed))

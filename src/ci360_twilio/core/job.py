@@ -13,7 +13,6 @@ a time, and settled in the same order: a chunk is settled when none of its messa
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import NewType
@@ -180,8 +179,3 @@ def job_id(occurrence_id: str, task_version_id: str | None) -> str:
 def row_name(job: Job, identity: str, number: str) -> str:
     """Give what tells a row from all others, whatever its place in the file."""
     return f"{job.key}\n{identity}\n{number}"
-
-
-def total(counts: Mapping[str, int]) -> int:
-    """Add up."""
-    return sum(counts.values())

@@ -35,13 +35,10 @@ def judge(
         tenant: whose countries are asked.
         field: in which problems are said to be.
     """
-    if message is None or found:
-        errors = [problem for problem in found if problem.error]
-        if errors:
-            words = tuple((field, _words(problem)) for problem in errors)
-            return Verdict(Status.REFUSED, errors[0].code, None, words)
-    if message is None:
-        return Verdict(Status.REFUSED, "empty_message")
+    errors = [problem for problem in found if problem.error]
+    if errors or message is None:
+        words = tuple((field, _words(problem)) for problem in errors)
+        return Verdict(Status.REFUSED, errors[0].code, None, words)
     if tenant.countries is not None and country_of(message.to) not in tenant.countries:
         return Verdict(Status.SUPPRESSED, "country_not_allowed", message)
     return Verdict(Status.ACCEPTED, None, message)

@@ -6,10 +6,9 @@ import csv
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 import msgspec
 
@@ -23,28 +22,24 @@ from ci360_twilio.core.tenant import Tenant, TenantId, parse_tenant_id
 from ci360_twilio.edge.workshop import Helpers
 from ci360_twilio.errors import AudienceBroken, Ci360Failed, NotKnown, SettingsError, TenantUnknown
 from ci360_twilio.flow.accept import Acceptance
-from ci360_twilio.flow.audience import Gates
-from ci360_twilio.flow.bulk import (
-    DATA,
-    FETCH_WORDS,
-    METADATA,
-    MOST_METADATA,
-    Bulk,
-    Checked,
-    Fan,
-    one_by_one,
-)
-from ci360_twilio.flow.bulk import Store as BulkStore
+from ci360_twilio.flow.bulk import FETCH_SECONDS, FETCH_WORDS, MOST_METADATA
+from ci360_twilio.flow.chunks import DATA, METADATA, Checked, Chunks, Fan, one_by_one
 from ci360_twilio.flow.rehearse import Events, Report, Stage, Trial, limit_of, report_of
 from ci360_twilio.flow.tally import Tally
 from ci360_twilio.logs import Log
-from ci360_twilio.ports import Foreseen, Ledger, Store
+from ci360_twilio.ports import Foreseen, Store
 from ci360_twilio.settings import Settings
 from ci360_twilio.stores.firsts import TemporaryFirsts
 from ci360_twilio.stores.memory import MemoryStore
-from ci360_twilio.wiring import hash_key_of, ledger_path, make_store, make_tenants, utc_now
+from ci360_twilio.wiring import (
+    hash_key_of,
+    ledger_path,
+    make_gates,
+    make_store,
+    make_tenants,
+    utc_now,
+)
 
-FETCH_SECONDS = 600.0
 ALONE = 500_000
 """Bytes of a file up to which helpers would cost more than they bring."""
 
@@ -91,7 +86,7 @@ def rehearse_bulk(asked: Asked, body: bytes) -> Report:
     if payload is None:
         raise SettingsError("The body asks for nothing.")
     tenant = _tenant(asked, payload.tenant_id)
-    gates = gates_of(asked.settings)
+    gates = make_gates(asked.settings)
     job, issues = parse_job(
         payload,
         tenant,
@@ -124,7 +119,7 @@ def rehearse_events(asked: Asked, lines: Iterator[bytes]) -> Report:
     tenants = make_tenants(settings)
     with _ledger(asked) as store:
         acceptance = Acceptance(
-            cast("Ledger", Trial(store, Foreseen())),
+            Trial(store, Foreseen()),
             tenants,
             utc_now,
             Log(level="error"),
@@ -161,13 +156,6 @@ def _head_of(audience: Path) -> bytes:
     return head
 
 
-def gates_of(settings: Settings) -> Gates:
-    """Give what decides about messages besides tenants' documents."""
-    return Gates(
-        timedelta(seconds=settings.event_ttl), settings.default_sender, settings.attribute_names
-    )
-
-
 def _rehearsed(
     asked: Asked,
     tenant: Tenant,
@@ -187,16 +175,14 @@ def _rehearsed(
         try:
             files = FolderFiles(root)
             put(files, job)
-            with files.reading(f"{job.folder}/{METADATA}") as stream:
-                columns = parse_columns(stream.read())
-            job = msgspec.structs.replace(job, columns=columns.names)
             with _ledger(asked) as store:
-                bulk, stage = _staged(
+                chunks, stage = _staged(
                     asked, root, store, helpers, so_far, is_merged=kind == "audience"
                 )
-                checked = bulk.check(job)
+                job = msgspec.structs.replace(job, columns=chunks.columns(job).names)
+                checked = chunks.check(job)
                 tally = Tally()
-                for one in (helpers or one_by_one)(stage.tally, job, bulk.plan(job)):
+                for one in (helpers or one_by_one)(stage.tally, job, chunks.plan(job)):
                     tally.add(one)
                     asked.progress(tally.rows)
                 limit = limit_of(job)
@@ -220,21 +206,18 @@ def _staged(
     so_far: Foreseen | None,
     *,
     is_merged: bool,
-) -> tuple[Bulk, Stage]:
-    settings = asked.settings
-    tenants, gates = make_tenants(settings), gates_of(settings)
-    bulk = Bulk(
-        cast("BulkStore", Trial(store, so_far)),
+) -> tuple[Chunks, Stage]:
+    tenants, gates = make_tenants(asked.settings), make_gates(asked.settings)
+    chunks = Chunks(
+        Trial(store, so_far),
         FolderFiles(root),
-        SignedAddresses(settings.bulk_hosts),
         tenants,
         utc_now,
-        Log(level="error"),
         gates,
         firsts=TemporaryFirsts,
         fan=fan or one_by_one,
     )
-    return bulk, Stage(bulk, tenants, gates, is_merged=is_merged)
+    return chunks, Stage(chunks, tenants, gates, is_merged=is_merged)
 
 
 def _report(
@@ -251,7 +234,7 @@ def _report(
         kind=kind,
         tenant=tenant,
         now=utc_now(),
-        ttl=gates_of(asked.settings).ttl,
+        ttl=make_gates(asked.settings).ttl,
         pauses=store.pauses(),
         prices=asked.prices,
         checked=checked,

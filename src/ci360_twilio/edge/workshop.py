@@ -10,8 +10,6 @@ from __future__ import annotations
 import gc
 import multiprocessing
 import os
-import subprocess
-import sys
 import threading
 import time
 from collections import deque
@@ -20,8 +18,9 @@ from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
 from typing import Any, TypeVar
 
 from ci360_twilio.core.job import Chunk, Job
+from ci360_twilio.edge.supervised import Supervised
 from ci360_twilio.errors import LedgerUnavailable
-from ci360_twilio.flow.bulk import Bulk
+from ci360_twilio.flow.chunks import Chunks
 from ci360_twilio.logs import Log, capture_foreign
 from ci360_twilio.settings import read_settings
 from ci360_twilio.wiring import Parts, has_files, wire
@@ -29,7 +28,7 @@ from ci360_twilio.wiring import Parts, has_files, wire
 R = TypeVar("R")
 
 HELPERS = 1
-"""Processes beside the one that leads: while one of the three writes, the others prepare what is next."""
+"""Processes beside the one that leads: while one of them writes, the other prepares what is next."""
 AHEAD = HELPERS + 1
 """Chunks that helpers have, so that none waits for one."""
 LOOK_SECONDS = 0.2
@@ -40,7 +39,7 @@ STOP_SECONDS = 30.0
 
 
 class Helpers:
-    """Have chunks worked on by further processes; see :class:`ci360_twilio.flow.bulk.Fan`."""
+    """Have chunks worked on by further processes; see :class:`ci360_twilio.flow.chunks.Fan`."""
 
     def __init__(self, make: Callable[[], object]) -> None:
         """Fork them: before this process has opened anything, or started a thread.
@@ -119,12 +118,12 @@ def _help(name: str, job: Job, chunk: Chunk) -> Any:
     return getattr(_hands, name)(job, chunk)
 
 
-def make_bulk() -> Bulk:
+def make_chunks() -> Chunks:
     """Make what helpers of jobs work with."""
     settings = read_settings()
     log = Log(level=settings.log_level, process="jobs")
     capture_foreign(log)
-    return wire(settings, log, writes_many=True).bulk
+    return wire(settings, log, writes_many=True).chunks
 
 
 def prepare() -> None:
@@ -156,7 +155,7 @@ class Workshop:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Supervised | None = None
 
     def look(self, is_over: Callable[[], bool]) -> None:
         """Have done what is to be done."""
@@ -168,7 +167,7 @@ class Workshop:
                 pass
             return
         if self._process is not None:
-            code = self._process.poll()
+            code = self._process.code()
             if code is None:
                 return
             self._process = None
@@ -182,19 +181,9 @@ class Workshop:
     def stop(self) -> None:
         """Have the process stop at the next chunk."""
         process = self._process
-        if process is None:
-            return
-        if process.stdin:
-            process.stdin.close()
-        try:
-            process.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        if process is not None and not process.end(STOP_SECONDS):
+            self._parts.log.error("jobs.killed", pid=process.pid)
 
     def _start(self) -> None:
-        command = [sys.executable, "-m", "ci360_twilio", "jobs", "work", "--supervised"]
-        self._process = subprocess.Popen(  # noqa: S603 - this very program
-            command, stdin=subprocess.PIPE, start_new_session=True
-        )
+        self._process = Supervised("jobs", "work")
         self._parts.log.info("jobs.started", pid=self._process.pid)

@@ -6,9 +6,9 @@ The gates stand in the order of the contract (``docs/http.md``); the first that 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
@@ -22,7 +22,7 @@ from ci360_twilio.core.verdict import Verdict, entry_of, judge
 from ci360_twilio.errors import ConnectorError, LedgerUnavailable, TooLarge
 from ci360_twilio.flow.arrival import Arrival, let_in
 from ci360_twilio.logs import EVENT_ACCEPTED, EVENT_REJECTED, Log, safe_guid, safe_task
-from ci360_twilio.ports import Clock, Inserted, Ledger, Tenants
+from ci360_twilio.ports import Clock, Inserted, Tenants
 
 
 class Ignored(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,12 +42,22 @@ class Accepted(msgspec.Struct, frozen=True, kw_only=True):
 Answer = Ignored | Accepted | ConnectorError
 
 
+class Entering(Protocol):
+    """Where entries are written, or would be."""
+
+    def insert_many(
+        self, entries: Sequence[Entry], *, recipient_limits: Mapping[TenantId, int]
+    ) -> list[Inserted]:
+        """Write entries under keys that are new; see :meth:`ci360_twilio.ports.Ledger.insert_many`."""
+        ...
+
+
 class Acceptance:
     """Takes batches of requests through the gates, with one commit for each batch."""
 
     def __init__(
         self,
-        ledger: Ledger,
+        ledger: Entering,
         tenants: Tenants,
         clock: Clock,
         log: Log,

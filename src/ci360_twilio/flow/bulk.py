@@ -10,34 +10,18 @@ from __future__ import annotations
 import itertools
 import time
 from collections import Counter
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing, suppress
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, TypeGuard, TypeVar
-from zlib import crc32
+from typing import Any, Protocol, TypeGuard
 
 import msgspec
 
-from ci360_twilio.core.audience import (
-    Columns,
-    foreign,
-    foreign_words,
-    parse_columns,
-    parse_options,
-)
-from ci360_twilio.core.entry import Entry, Fact, Key, Kind, Status, key_of
-from ci360_twilio.core.job import (
-    CHUNK_ROWS,
-    SHOWN_ROWS,
-    BadRow,
-    Chunk,
-    Job,
-    JobKey,
-    State,
-)
+from ci360_twilio.core.audience import parse_options
+from ci360_twilio.core.entry import Entry, Fact, Key, Kind, Status
+from ci360_twilio.core.job import Job, JobKey, State
 from ci360_twilio.core.pause import Pause, Scope
-from ci360_twilio.core.tenant import TenantId
 from ci360_twilio.errors import (
     AddressRefused,
     AudienceBroken,
@@ -47,14 +31,24 @@ from ci360_twilio.errors import (
     TenantUnknown,
     Trouble,
 )
-from ci360_twilio.flow.audience import JOB_CANCELED, Audience, Gates
+from ci360_twilio.flow.audience import JOB_CANCELED
+from ci360_twilio.flow.chunks import (
+    DATA,
+    METADATA,
+    PARTS,
+    PLAN,
+    Chunks,
+    Mark,
+    Standing,
+    outcome_of,
+    part_of,
+    standing,
+    why_not,
+)
 from ci360_twilio.flow.intake import KIND, JobStore, chore_of
-from ci360_twilio.flow.rows import Broken, Row, Rows
 from ci360_twilio.logs import JOB_CHANGED, Log
-from ci360_twilio.ports import Clock, Files, Firsts, Inserted, Tenants
+from ci360_twilio.ports import Clock, Files
 
-DATA, METADATA, PLAN, PARTS = "data", "metadata", "plan", "parts"
-"""Files of a job; in the folder ``parts`` one for each chunk."""
 LEASE = timedelta(seconds=30)
 """For how long whoever works on a job need not be heard of; a chunk, or a piece of a file, takes far less."""
 SLICE_SECONDS = 10.0
@@ -85,42 +79,7 @@ MOST_UNSURE = 200
 """Chunks that are looked at again at the most."""
 
 
-class Mark(NamedTuple):
-    """What became of one row when its chunk was entered."""
-
-    row: int
-    line: int
-    guid: str | None
-    """Of its entry, or of the entry of the row that it repeats."""
-    reason: str | None = None
-    """Why it has no entry of its own."""
-    words: str | None = None
-
-
-_Marks = msgspec.json.Decoder(list[Mark])
-_decode_chunk = msgspec.json.Decoder(Chunk).decode
-_encode = msgspec.json.Encoder().encode
-
-
-class Entering(Protocol):
-    """Where entries are written."""
-
-    def insert_many(
-        self, entries: Sequence[Entry], *, recipient_limits: Mapping[TenantId, int]
-    ) -> list[Inserted]:
-        """Write entries under keys that are new; see :meth:`ci360_twilio.ports.Ledger.insert_many`."""
-        ...
-
-
-class Standing(Protocol):
-    """Where entries are read."""
-
-    def get_many(self, keys: Sequence[Key]) -> list[Entry | None]:
-        """Read entries as they are committed."""
-        ...
-
-
-class Store(JobStore, Entering, Standing, Protocol):
+class Store(JobStore, Standing, Protocol):
     """Where jobs and entries are."""
 
     def record_many(self, facts: Sequence[tuple[Key, Fact]]) -> list[Entry | None]:
@@ -155,45 +114,6 @@ class Fetcher(Protocol):
         ...
 
 
-class Judged(NamedTuple):
-    """What a check found in one chunk."""
-
-    chunk: Chunk
-    counts: dict[str, int]
-    """Rows by what they are; what repeats earlier rows is not told from them yet."""
-    bad: int
-    bad_rows: list[BadRow]
-    """The first of them."""
-    seen: list[tuple[str | int, int, int]]
-    """Of every row that could be sent to: its recipient, its number, and a mark of its customer."""
-
-
-R = TypeVar("R")
-
-
-class Fan(Protocol):
-    """How the chunks of a job are worked on: one after the other, or several at one time."""
-
-    def __call__(
-        self, work: Callable[[Job, Chunk], R], job: Job, chunks: Iterable[Chunk]
-    ) -> Generator[R, None, None]:
-        """Give what ``work`` makes of each chunk, in their order, taking few more than are given.
-
-        Args:
-            work: :meth:`Bulk.judge` or :meth:`Bulk.enter`.
-            job: whose chunks they are.
-            chunks: of its file.
-        """
-        ...
-
-
-def one_by_one(
-    work: Callable[[Job, Chunk], R], job: Job, chunks: Iterable[Chunk]
-) -> Generator[R, None, None]:
-    """Work on chunks in this thread; a :class:`Fan`."""
-    return (work(job, chunk) for chunk in chunks)
-
-
 Elsewhere = Callable[[Job, Sequence[int]], object]
 """Says to others which chunks they are to enter, by their numbers; see :meth:`Bulk.enter_said`."""
 
@@ -209,16 +129,12 @@ class Bulk:
         self,
         store: Store,
         files: Files,
+        chunks: Chunks,
         fetcher: Fetcher,
-        tenants: Tenants,
         clock: Clock,
         log: Log,
-        gates: Gates,
         *,
-        firsts: Callable[[], Firsts],
-        fan: Fan = one_by_one,
         elsewhere: Elsewhere | None = None,
-        chunk_rows: int = CHUNK_ROWS,
         seconds: Callable[[], float] = time.monotonic,
     ) -> None:
         """Make it.
@@ -226,30 +142,21 @@ class Bulk:
         Args:
             store: where jobs and entries are.
             files: where jobs' files are.
-            fetcher: brings them.
-            tenants: who sends.
+            chunks: works on their rows.
+            fetcher: brings files.
             clock: tells the time.
             log: hears of every change of state.
-            gates: what decides about messages besides the tenants' documents.
-            firsts: makes a memory for one pass over a file.
-            fan: works on chunks.
             elsewhere: has chunks entered by others, in a time that is short for each; without it they are
-                entered here, by the fan.
-            chunk_rows: how many rows are entered in one commit.
+                entered here.
             seconds: gives seconds that only grow.
         """
         self._store = store
         self._files = files
+        self._chunks = chunks
         self._fetcher = fetcher
-        self._tenants = tenants
         self._clock = clock
         self._log = log
-        self._gates = gates
-        self._firsts = firsts
-        self._fan = fan
         self._elsewhere = elsewhere
-        self._chunk_rows = chunk_rows
-        self._known: tuple[tuple[object, ...], Audience] | None = None
         self._seconds = seconds
 
     def work(self, is_over: Callable[[], bool] = lambda: False) -> bool:
@@ -355,124 +262,26 @@ class Bulk:
 
     def _check(self, job: Job, turn: _Turn) -> datetime | None:
         """Read the whole file, before anything is sent; write the plan by which it is entered."""
-        with self._files.reading(f"{job.folder}/{METADATA}") as stream:
-            columns = parse_columns(stream.read())
+        columns = self._chunks.columns(job)
         if self._elsewhere is not None and job.failures >= CHECKS:
             words = (
                 f"The file could not be checked in the time that there is, in {CHECKS} attempts."
             )
             return self._fail(job, "check_unfinished", words)
         job = self._kept(job, columns=columns.names, failures=job.failures + 1)
-        found = self.check(job, lambda: self._stay(job, turn))
-        counts = dict(sorted(found.counts.items()))
+        found = self._chunks.check(job, lambda: self._stay(job, turn))
         news: dict[str, Any] = {
             "rows": found.rows,
             "bad": found.bad,
-            "checked": counts,
+            "checked": dict(sorted(found.counts.items())),
             "bad_rows": tuple(found.bad_rows),
         }
         limit = parse_options(job.parameters, []).bad_rows_limit
         if reason := why_not(found, limit):
             return self._fail(job, *reason, **news)
-        running: dict[str, Any] = {"running_at": self._clock(), "chunks": found.chunks}
-        running["failures"] = 0
-        self._told(job, state=State.RUNNING, **running, **news)
+        news |= {"running_at": self._clock(), "chunks": found.chunks, "failures": 0}
+        self._told(job, state=State.RUNNING, **news)
         return self._clock()
-
-    def check(self, job: Job, stay: Callable[[], None] = lambda: None) -> Checked:
-        """Check a job's file, and write its plan.
-
-        Args:
-            job: whose files are there, and whose columns are known.
-            stay: is called now and then; may raise :class:`Stopped`.
-
-        Raises:
-            AudienceBroken: the file or the template cannot be used.
-        """
-        data = f"{job.folder}/{DATA}"
-        with self._files.reading(data, 0, 512) as stream:
-            if reason := foreign(stream.read(512)):
-                raise AudienceBroken(reason, foreign_words(reason))
-        self.audience(job)  # an unknown column is told before anything is read
-        found, firsts = Checked(), self._firsts()
-        try:
-            with (
-                self._files.making(f"{job.folder}/{PLAN}") as plan,
-                closing(self._fan(self.judge, job, self._spans(job))) as judged,
-            ):
-                for one in judged:
-                    plan.write(_encode(found.add(one, firsts)) + b"\n")
-                    stay()
-        finally:
-            firsts.close()
-        return found
-
-    def audience(self, job: Job) -> Audience:
-        """Give what judges a job's rows; the last one is remembered."""
-        tenant = self._tenants.get(job.tenant_id)
-        about = (job.key, job.created_at, job.columns, job.canceled_by, id(tenant))
-        if self._known is None or self._known[0] != about:
-            columns = Columns(job.columns)
-            audience = Audience(job, tenant, columns, self._gates, self._store.keyed)
-            self._known = about, audience
-        return self._known[1]
-
-    def judge(self, job: Job, chunk: Chunk) -> Judged:
-        """Judge the rows of a chunk, each for itself."""
-        audience = self.audience(job)
-        one_each = audience.options.duplicates == "one"
-        counts: Counter[str] = Counter()
-        bad_rows: list[BadRow] = []
-        seen: list[tuple[str | int, int, int]] = []
-        bad = 0
-        for row in self.rows(job, chunk):
-            if isinstance(row, Broken):
-                reason, words = row.reason, row.words
-            else:
-                candidate = audience.judge(row)
-                verdict = candidate.verdict
-                if verdict.status is Status.ACCEPTED:
-                    counts["accepted"] += 1
-                    address = candidate.address if one_each else None
-                    what = audience.guid(candidate) if address is None else address
-                    seen.append((what, row.number, crc32(candidate.who.identity.encode())))
-                    continue
-                reason = verdict.reason or verdict.status
-                if not candidate.is_bad:
-                    counts[reason] += 1
-                    continue
-                words = "; ".join(text for _, text in verdict.problems)
-            bad += 1
-            counts[reason] += 1
-            if len(bad_rows) < SHOWN_ROWS:
-                bad_rows.append(BadRow(row.number, row.line, reason, words))
-        return Judged(chunk, counts, bad, bad_rows, seen)
-
-    def _spans(self, job: Job) -> Iterator[Chunk]:
-        """Go through a data file in chunks, as yet without what repeats earlier rows."""
-        data, columns = f"{job.folder}/{DATA}", Columns(job.columns)
-        offset, line = self._past_head(data, columns)
-        with self._files.reading(data, offset) as stream:
-            rows = Rows(stream, len(columns.names), offset=offset, line=line)
-            each = iter(rows)
-            for number in itertools.count():
-                start, row, line = rows.offset, rows.number, rows.line
-                size = sum(1 for _ in itertools.islice(each, self._chunk_rows))
-                if not size:
-                    return
-                yield Chunk(
-                    number=number, start=start, end=rows.offset, row=row, line=line, rows=size
-                )
-
-    def _past_head(self, data: str, columns: Columns) -> tuple[int, int]:
-        """Tell where the rows begin: a first row that repeats the columns' names is a header."""
-        with self._files.reading(data) as stream:
-            rows = Rows(stream, len(columns.names))
-            first = next(iter(rows), None)
-            named = [name.lower() for name in columns.names]
-            if isinstance(first, Row) and [c.strip().lower() for c in first.cells] == named:
-                return rows.offset, rows.line
-        return 0, 1
 
     # Entering
 
@@ -480,12 +289,13 @@ class Bulk:
         """Enter chunks into the ledger, one commit for each."""
         if self._elsewhere is not None:
             return self._have_entered(job, turn, self._elsewhere)
-        chunks = itertools.takewhile(lambda _: not turn.is_over(), self.plan(job, job.entered))
-        with closing(self._fan(self.enter, job, chunks)) as entered:
-            for number, _ in enumerate(entered, job.entered + 1):
+        plan = self._chunks.plan(job, job.entered)
+        chunks = itertools.takewhile(lambda _: not turn.is_over(), plan)
+        with closing(self._chunks.enter_all(job, chunks)) as entered:
+            for number in entered:
                 self._stay(job, turn)
-                job = self._kept(job, entered=number)
-                if job.entered != number:
+                job = self._kept(job, entered=number + 1)
+                if job.entered != number + 1:
                     break  # somebody else works on it
         if job.entered == job.chunks:
             self._files.drop(job.folder, keep=PARTS)
@@ -522,7 +332,7 @@ class Bulk:
 
     def _see_that_it_can_be_entered(self, job: Job) -> None:
         """Raise here what would keep all others from entering chunks of a job."""
-        self.audience(job)
+        self._chunks.audience(job)
         for name in (PLAN, DATA):
             with self._files.reading(f"{job.folder}/{name}", 0, 1) as file:
                 file.read()
@@ -538,71 +348,14 @@ class Bulk:
         with suppress(FileNotFoundError), self._files.reading(part_of(job, number)):
             return []
         try:
-            chunk = next(self.plan(job, number))
-            entered = self.entered(job, chunk)
+            chunk = next(self._chunks.plan(job, number))
+            entered = self._chunks.entered(job, chunk)
         except FileNotFoundError:
             if _is_to_enter(self._store.job(key), number):
                 raise
             return []  # others were faster, and the file is not needed any more
         found = (one.entry for _, one in entered if one is not None)
         return [entry for entry in found if entry.status is Status.ACCEPTED]
-
-    def plan(self, job: Job, after: int = 0) -> Iterator[Chunk]:
-        """Go through the chunks of a job's plan, without the first ones."""
-        with self._files.reading(f"{job.folder}/{PLAN}") as plan:
-            for line in itertools.islice(plan, after, None):
-                yield _decode_chunk(line)
-
-    def enter(self, job: Job, chunk: Chunk) -> int:
-        """Enter the rows of a chunk, and write down which entries they have; gives their number.
-
-        Doing so twice writes each entry once.
-        """
-        return len(self.entered(job, chunk))
-
-    def entered(self, job: Job, chunk: Chunk) -> list[tuple[Mark, Inserted | None]]:
-        """Enter the rows of a chunk; gives each with its entry, if it has one of its own."""
-        now, audience = self._clock(), self.audience(job)
-        entries: list[Entry] = []
-        marks: list[Mark] = []
-        places: list[int | None] = []
-        same = frozenset(chunk.same)
-        for row in self.rows(job, chunk):
-            if isinstance(row, Broken):
-                marks.append(Mark(row.number, row.line, None, row.reason, row.words))
-                places.append(None)
-                continue
-            candidate = audience.judge(row)
-            first, guid = chunk.again.get(row.number), audience.guid(candidate)
-            if row.number in same:
-                words = "This customer and number stand on an earlier row."
-                marks.append(Mark(row.number, row.line, guid, "duplicate", words))
-                places.append(None)
-                continue
-            marks.append(Mark(row.number, row.line, guid))
-            places.append(len(entries))
-            entries.append(audience.entry(candidate, guid, now, is_again=first is not None))
-        limit = audience.tenant.messages_per_recipient_per_day
-        limits = {} if limit is None else {job.tenant_id: limit}
-        inserted = self._store.insert_many(entries, recipient_limits=limits)
-        with self._files.making(part_of(job, chunk.number)) as part:
-            part.write(_encode(marks))
-        return [
-            (mark, None if place is None else inserted[place])
-            for mark, place in zip(marks, places, strict=True)
-        ]
-
-    def rows(self, job: Job, chunk: Chunk) -> Iterator[Row | Broken]:
-        """Read the rows of a chunk."""
-        with self._files.reading(f"{job.folder}/{DATA}", chunk.start, chunk.end) as stream:
-            yield from Rows(
-                stream,
-                len(job.columns),
-                offset=chunk.start,
-                line=chunk.line,
-                number=chunk.row,
-                end=chunk.end,
-            )
 
     # Canceling
 
@@ -760,40 +513,6 @@ def _is_as_far(now: Job, then: Job) -> bool:
     )
 
 
-class Checked:
-    """What a check has found so far."""
-
-    def __init__(self) -> None:
-        self.rows = self.bad = self.chunks = 0
-        self.counts: Counter[str] = Counter()
-        self.bad_rows: list[BadRow] = []
-
-    def add(self, judged: Judged, firsts: Firsts) -> Chunk:
-        """Count what was found in the next chunk; gives it with the rows that repeat earlier ones."""
-        again: dict[int, int] = {}
-        same: list[int] = []
-        others: list[tuple[str, int, int]] = []
-        for (what, row, who), first in zip(judged.seen, firsts.add(judged.seen), strict=True):
-            if first is not None:
-                again[row] = first[0]
-                if first[1] == who:
-                    same.append(row)
-                else:
-                    others.append((f"{what} {who}", row, who))
-        # Of other customers with that number each has an entry once, too.
-        known = zip(others, firsts.add(others), strict=True)
-        same += [row for (_, row, _), first in known if first is not None]
-        self.rows += judged.chunk.rows
-        self.bad += judged.bad
-        self.chunks += 1
-        self.bad_rows += judged.bad_rows[: SHOWN_ROWS - len(self.bad_rows)]
-        self.counts.update(judged.counts)
-        if again:
-            self.counts["accepted"] -= len(again)
-            self.counts["duplicate"] += len(again)
-        return msgspec.structs.replace(judged.chunk, again=again, same=tuple(sorted(same)))
-
-
 class _Turn:
     """How long a job may be worked on."""
 
@@ -819,49 +538,11 @@ class _Turn:
         return True
 
 
-def why_not(found: Checked, limit: float) -> tuple[str, str] | None:
-    """Tell why a checked file is not sent to at all: code and words; ``None`` where it is.
-
-    Args:
-        found: what the check found.
-        limit: the share of bad rows that is still sent to, in percent.
-    """
-    if not found.rows:
-        return "empty_file", "The data file holds no rows."
-    share = found.bad * 100 / found.rows
-    if share <= limit:
-        return None
-    first = found.bad_rows[0]
-    words = (
-        f"{found.bad:,} of {found.rows:,} rows ({share:.1f} %) cannot be sent to; the limit is"
-        f" {limit:g} %. The first: line {first.line}: {first.words}"
-    )
-    return "too_many_bad_rows", words
-
-
-def standing(
-    store: Standing, files: Files, job: Job, number: int
-) -> list[tuple[Mark, Entry | None]]:
-    """Give the rows of a chunk with their entries as they stand now."""
-    with files.reading(part_of(job, number)) as part:
-        marks = _Marks.decode(part.read())
-    keys = [key_of(job.tenant_id, mark.guid) for mark in marks if mark.guid]
-    known = dict(zip(keys, store.get_many(keys), strict=True))
-    return [
-        (mark, known[key_of(job.tenant_id, mark.guid)] if mark.guid else None) for mark in marks
-    ]
-
-
 def _is_to_enter(job: Job | None, number: int) -> TypeGuard[Job]:
     """Tell whether a chunk is still to be entered."""
     if job is None or job.state is not State.RUNNING:
         return False
     return job.entered <= number < job.chunks
-
-
-def part_of(job: Job, number: int) -> str:
-    """Name the file that says which entries the rows of a chunk have."""
-    return f"{job.folder}/{PARTS}/{number:06}"
 
 
 def is_under_way(entry: Entry | None, now: datetime) -> bool:
@@ -871,17 +552,6 @@ def is_under_way(entry: Entry | None, now: datetime) -> bool:
     if entry.status is Status.UNKNOWN:
         return entry.lost_at is None or now - entry.lost_at < FINDING
     return entry.status in (Status.ACCEPTED, Status.SENDING)
-
-
-def outcome_of(mark: Mark, entry: Entry | None) -> str:
-    """Say in a word what became of a row."""
-    if mark.reason is not None:
-        return mark.reason
-    if entry is None:
-        return "erased"
-    if entry.status in (Status.REFUSED, Status.SUPPRESSED) and entry.reason:
-        return entry.reason
-    return entry.status
 
 
 FETCH_WORDS: Mapping[str, str] = {

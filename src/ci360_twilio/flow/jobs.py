@@ -12,7 +12,7 @@ from ci360_twilio.core.job import Job
 from ci360_twilio.core.pause import Pause, Scope
 from ci360_twilio.core.tenant import TenantId
 from ci360_twilio.errors import NotKnown
-from ci360_twilio.flow.bulk import PARTS, Mark, outcome_of, standing
+from ci360_twilio.flow.chunks import PARTS, Mark, outcome_of, standing
 from ci360_twilio.flow.decision import Standing, Target
 from ci360_twilio.flow.intake import chore_of
 from ci360_twilio.flow.steer import Steering

@@ -14,11 +14,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
 from itertools import islice
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
-from ci360_twilio.core.audience import CREATIVE, parse_options
+from ci360_twilio.core.audience import CREATIVE, Columns, parse_options
 from ci360_twilio.core.creative import MERGE_TAG, parse_creative
 from ci360_twilio.core.entry import Entry, Status
 from ci360_twilio.core.job import Chunk, Job
@@ -33,11 +33,11 @@ from ci360_twilio.errors import ConnectorError
 from ci360_twilio.flow.accept import Acceptance, Accepted, Ignored
 from ci360_twilio.flow.arrival import Arrival
 from ci360_twilio.flow.audience import FIELD, Gates
-from ci360_twilio.flow.bulk import Bulk, Checked, Judged, why_not
+from ci360_twilio.flow.chunks import Checked, Chunks, Judged, why_not
 from ci360_twilio.flow.queues import usual_rate
 from ci360_twilio.flow.rows import Row
 from ci360_twilio.flow.tally import Example, Sum, Tally, ordered
-from ci360_twilio.ports import Foreseen, Foresight, Inserted, Tenants
+from ci360_twilio.ports import NO_LIMITS, Foreseen, Foresight, Inserted, Tenants
 
 BATCH = 500
 """Events that are judged together."""
@@ -45,58 +45,61 @@ SHOWN_CHARACTERS = 20
 DUPLICATE = "duplicate"
 
 
-class Trial:
-    """A ledger in which entries would be written, as far as a rehearsal writes."""
+class Rehearsed(Foresight, Protocol):
+    """A ledger, as far as a rehearsal asks it."""
 
-    def __init__(self, ledger: Foresight, so_far: Foreseen | None = None) -> None:
+    def keyed(self, text: str) -> str:
+        """Hash a text; see :meth:`ci360_twilio.ports.Jobs.keyed`."""
+        ...
+
+
+class Trial:
+    """A ledger in which entries would be written: it is asked what would come of them."""
+
+    def __init__(self, ledger: Rehearsed, so_far: Foreseen | None = None) -> None:
+        """Make it; ``so_far`` remembers what would have been written before, if that matters."""
         self._ledger = ledger
         self._so_far = so_far
+        self.keyed = ledger.keyed
 
     def insert_many(
-        self, entries: Sequence[Entry], *, recipient_limits: Mapping[TenantId, int]
+        self, entries: Sequence[Entry], *, recipient_limits: Mapping[TenantId, int] = NO_LIMITS
     ) -> list[Inserted]:
         """Tell what would come of entries."""
         return self._ledger.foresee(entries, recipient_limits=recipient_limits, so_far=self._so_far)
-
-    def __getattr__(self, name: str) -> Any:
-        """Read everything else of the ledger."""
-        if name not in _READS:
-            raise AttributeError(name)
-        return getattr(self._ledger, name)
-
-
-_READS = frozenset({"keyed", "job", "jobs", "get_many"})
 
 
 class Stage:
     """Rehearses a job's rows, chunk by chunk; its methods are what helpers do."""
 
     def __init__(
-        self, bulk: Bulk, tenants: Tenants, gates: Gates, *, is_merged: bool = False
+        self, chunks: Chunks, tenants: Tenants, gates: Gates, *, is_merged: bool = False
     ) -> None:
         """Make it.
 
         Args:
-            bulk: does the work, with a :class:`Trial` as its ledger.
+            chunks: does the work, with a :class:`Trial` as its ledger.
             tenants: who sends.
-            gates: as those of ``bulk``.
+            gates: as those of ``chunks``.
             is_merged: whether CI360 will fill the creative's merge tags itself, as for triggered tasks.
         """
-        self._bulk = bulk
+        self._chunks = chunks
         self._tenants = tenants
         self._gates = gates
         self._is_merged = is_merged
 
     def judge(self, job: Job, chunk: Chunk) -> Judged:
         """Judge the rows of a chunk, as the check does."""
-        return self._bulk.judge(job, chunk)
+        return self._chunks.judge(job, chunk)
 
     def tally(self, job: Job, chunk: Chunk) -> Tally:
         """Enter the rows of a chunk, as it were, and count what would come of them."""
         tally = Tally()
-        for mark, inserted in self._bulk.entered(job, chunk):
+        for mark, inserted in self._chunks.entered(job, chunk):
             if inserted is None:
-                tally.count(mark.reason or DUPLICATE, mark.row, mark.line, mark.words or "")
+                reason = mark.reason or DUPLICATE
+                is_bad = reason != DUPLICATE
+                tally.count(reason, mark.row, mark.line, mark.words or "", is_bad=is_bad)
             else:
                 count(tally, inserted, mark.row, mark.line)
         if self._is_merged:
@@ -105,18 +108,16 @@ class Stage:
 
     def _count_merged(self, job: Job, chunk: Chunk, tally: Tally) -> None:
         """Count rows of which CI360 would make another creative, as it fills merge tags before we read."""
-        text = job.parameters[CREATIVE]
-        places = {name.lower(): place for place, name in enumerate(job.columns)}
+        text, columns = job.parameters[CREATIVE], Columns(job.columns)
         tenant = self._tenants.get(job.tenant_id)
-        audience = self._bulk.audience(job)
-        for row in self._bulk.rows(job, chunk):
+        audience = self._chunks.audience(job)
+        for row in self._chunks.rows(job, chunk):
             if not isinstance(row, Row) or not any(map(_STEERS.search, row.cells)):
                 continue
             cells = row.cells
 
             def cell(tag: re.Match[str], cells: list[str] = cells) -> str:
-                name = tag[1].strip().lower()
-                place = places.get(name, places.get(name.rstrip("_"), places.get(f"{name}_")))
+                place = columns.find(tag[1])
                 return tag[0] if place is None else cells[place]
 
             message, found = compose(
@@ -147,7 +148,8 @@ def count(tally: Tally, inserted: Inserted, row: int, line: int) -> None:
     else:
         words = "; ".join(text for _, text in entry.problems)
         reason = entry.reason or str(entry.status)
-        tally.count(reason, row, line, words or reason_words(reason))
+        is_bad = entry.status is Status.REFUSED
+        tally.count(reason, row, line, words or reason_words(reason), is_bad=is_bad)
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
@@ -210,7 +212,6 @@ def report_of(
         limit: the share of bad rows beyond which a job stops, in percent.
     """
     stop = why_not(checked, limit) if checked is not None and limit is not None else None
-    bad = checked.bad if checked is not None else _bad(tally)
     sendable = tally.verdicts.get("accepted", 0)
     senders = [_sender(name, one, tenant, ttl) for name, one in _largest(tally.senders)]
     held = [pause for pause in pauses if _holds(pause, tenant)]
@@ -232,8 +233,8 @@ def report_of(
             if verdict != "accepted"
         ],
         would_stop=None if stop is None else {"reason": stop[0], "message": stop[1]},
-        bad=bad,
-        bad_percent=round(bad * 100 / tally.rows, 2) if tally.rows else 0.0,
+        bad=tally.bad,
+        bad_percent=round(tally.bad * 100 / tally.rows, 2) if tally.rows else 0.0,
         bad_limit_percent=limit,
         numbers={"valid": sendable - tally.outside, "outside_numbering_plan": tally.outside},
         channels=ordered(tally.channels),
@@ -249,27 +250,6 @@ def report_of(
         pauses=[pause.name for pause in held],
         warnings=list(_warnings(tally, tenant, held, sendable)),
     )
-
-
-def _bad(tally: Tally) -> int:
-    return sum(number for verdict, number in tally.verdicts.items() if verdict not in _NOT_BAD)
-
-
-_NOT_BAD = frozenset(
-    {
-        "accepted",
-        DUPLICATE,
-        "duplicate_number",
-        "opted_out",
-        "recipient_limit",
-        "country_not_allowed",
-        "control_group",
-        "expired",
-        "older_than_restore",
-        "test",
-        "event_type",
-    }
-)
 
 
 def _largest(sums: Mapping[str, Sum]) -> list[tuple[str, Sum]]:
@@ -402,7 +382,7 @@ class Events:
                 elif isinstance(answer, Ignored):
                     tally.count(answer.reason, row, row, "It asks for no message.")
                 elif isinstance(answer, ConnectorError):
-                    tally.count(answer.code, row, row, answer.message)
+                    tally.count(answer.code, row, row, answer.message, is_bad=True)
         return tally, tenants
 
 

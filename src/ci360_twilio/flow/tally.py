@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import msgspec
 
 from ci360_twilio.core.e164 import look_up
-from ci360_twilio.core.entry import Entry, Status
+from ci360_twilio.core.entry import Entry
 from ci360_twilio.core.message import Channel, Message
 from ci360_twilio.core.segments import Encoding, Segments, count_segments
 
@@ -65,6 +65,8 @@ class Tally(msgspec.Struct, omit_defaults=True):
     """All that is counted."""
 
     rows: int = 0
+    bad: int = 0
+    """Rows that cannot be read or sent to."""
     verdicts: dict[str, int] = {}
     examples: dict[str, list[Example]] = {}
     encodings: dict[str, int] = {}
@@ -83,9 +85,12 @@ class Tally(msgspec.Struct, omit_defaults=True):
     """Rows of which CI360 would make another creative than a bulk job makes."""
     otherwise_rows: list[Example] = []
 
-    def count(self, verdict: str, row: int, line: int, words: str = "") -> None:
+    def count(
+        self, verdict: str, row: int, line: int, words: str = "", *, is_bad: bool = False
+    ) -> None:
         """Count a row that gets no message."""
         self.rows += 1
+        self.bad += is_bad
         self.verdicts[verdict] = self.verdicts.get(verdict, 0) + 1
         named = self.examples.setdefault(verdict, [])
         if len(named) < EXAMPLES:
@@ -131,6 +136,7 @@ class Tally(msgspec.Struct, omit_defaults=True):
     def add(self, other: Tally) -> None:
         """Add another tally, of rows that come later."""
         self.rows += other.rows
+        self.bad += other.bad
         self.smart_saving += other.smart_saving
         self.outside += other.outside
         self.otherwise += other.otherwise
@@ -157,11 +163,6 @@ class Tally(msgspec.Struct, omit_defaults=True):
 def _add(mine: dict[str, int], theirs: Iterable[tuple[str, int]]) -> None:
     for name, number in theirs:
         mine[name] = mine.get(name, 0) + number
-
-
-def is_sendable(entry: Entry) -> bool:
-    """Tell whether a message would be made of an entry."""
-    return entry.status is Status.ACCEPTED
 
 
 def ordered(counts: dict[str, int]) -> dict[str, int]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 
 from ci360_twilio.core.advance import advance
 from ci360_twilio.core.due import Work, purged
@@ -28,7 +27,7 @@ from ci360_twilio.ports import (
 from ci360_twilio.stores import claiming, recording, sqlite_reads, steering
 from ci360_twilio.stores.columns import ms
 from ci360_twilio.stores.sqlite_customers import SqliteCustomers
-from ci360_twilio.stores.sqlite_file import BUSY_SECONDS, read_state, set_state
+from ci360_twilio.stores.sqlite_file import read_state, set_state
 from ci360_twilio.stores.sqlite_jobs import SqliteJobs
 from ci360_twilio.stores.sqlite_rows import SqliteRows, prepare
 from ci360_twilio.stores.sqlite_wishes import Touched
@@ -40,30 +39,6 @@ _AT_ONCE = 1000
 
 class SqliteStore(SqliteCustomers, SqliteJobs):
     """Keeps entries in a SQLite file; see :class:`ci360_twilio.ports.Store` for the contract."""
-
-    def __init__(
-        self,
-        path: Path,
-        *,
-        hash_key: bytes,
-        busy_seconds: float = BUSY_SECONDS,
-        writes_many: bool = False,
-    ) -> None:
-        """Open the ledger, making or migrating it where needed.
-
-        Args:
-            path: the file; it and its folder are made where they are not there.
-            hash_key: the key of tombstones, and of consents and their seals.
-            busy_seconds: how long a write waits for another process's.
-            writes_many: whether this process writes a great many rows at one go.
-
-        Raises:
-            LedgerUnavailable: it cannot be opened just now.
-            LedgerUnusable: it is no ledger, damaged, or on a network file system.
-        """
-        super().__init__(
-            path, hash_key=hash_key, busy_seconds=busy_seconds, writes_many=writes_many
-        )
 
     def insert_many(
         self, entries: Sequence[Entry], *, recipient_limits: Mapping[TenantId, int] = NO_LIMITS

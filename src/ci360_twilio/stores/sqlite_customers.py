@@ -53,7 +53,18 @@ class SqliteCustomers:
         busy_seconds: float = BUSY_SECONDS,
         writes_many: bool = False,
     ) -> None:
-        """Open the file; see :class:`SqliteStore`."""
+        """Open the ledger, making or migrating it where needed.
+
+        Args:
+            path: the file; it and its folder are made where they are not there.
+            hash_key: the key of tombstones, and of consents and their seals.
+            busy_seconds: how long a write waits for another process's.
+            writes_many: whether this process writes a great many rows at one go.
+
+        Raises:
+            LedgerUnavailable: it cannot be opened just now.
+            LedgerUnusable: it is no ledger, damaged, or on a network file system.
+        """
         self._file = SqliteFile(path, busy_seconds=busy_seconds, writes_many=writes_many)
         self._hash_key = hash_key
         try:

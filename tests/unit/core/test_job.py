@@ -21,7 +21,6 @@ from ci360_twilio.core.job import (
     job_id,
     job_key,
     row_name,
-    total,
 )
 from ci360_twilio.core.tenant import TenantId
 
@@ -137,12 +136,6 @@ def test_how_fast_a_job_is_tells_how_long_it_will_take(
 ) -> None:
     """By the rows that were settled since it runs; nobody can tell before the first, nor need to after."""
     assert (made.rate(), made.left()) == (rate, left)
-
-
-@pytest.mark.parametrize(("counts", "sum_"), [({}, 0), ({"a": 1}, 1), ({"a": 1, "b": 41}, 42)])
-def test_counts_are_added_up(counts: dict[str, int], sum_: int) -> None:
-    """Whatever they count."""
-    assert total(counts) == sum_
 
 
 # How it is written

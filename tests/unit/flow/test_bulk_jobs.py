@@ -20,6 +20,7 @@ from ci360_twilio.core.job import Chunk, Job, State
 from ci360_twilio.core.pause import Cause
 from ci360_twilio.errors import Ci360Failed, LedgerUnavailable, NotKnown, Trouble
 from ci360_twilio.flow import bulk as module
+from ci360_twilio.flow.chunks import one_by_one
 from ci360_twilio.flow.jobs import Foreman, results
 from ci360_twilio.flow.steer import Steering
 from ci360_twilio.ports import Note, Query
@@ -457,7 +458,7 @@ def test_chunks_may_be_worked_on_in_any_order(tmp_path: Path) -> None:
 
     rows = [*people(95), ["id-7", "Again", number(7)], ["id-other", "Other", number(7)]]
     outcomes = []
-    for number_, fan in enumerate((module.one_by_one, backwards)):
+    for number_, fan in enumerate((one_by_one, backwards)):
         (folder := tmp_path / str(number_)).mkdir()
         place = Workplace(folder, MemoryStore(), fan=fan)
         job = place.run(place.task(rows))

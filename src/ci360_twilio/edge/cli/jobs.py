@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import os
 import signal
 import sys
 import threading
@@ -29,8 +28,9 @@ from ci360_twilio.edge.cli.asking import (
 )
 from ci360_twilio.edge.cli.given import open_ledger, tenant_named
 from ci360_twilio.edge.cli.screen import cell, new_file, print_json, printable, table
-from ci360_twilio.edge.cli.serve import METRICS_FOLDER, make_log, stop_at_end_of_input
-from ci360_twilio.edge.workshop import Helpers, make_bulk, prepare, work_on_jobs
+from ci360_twilio.edge.cli.serve import join_metrics, make_log
+from ci360_twilio.edge.supervised import when_left_alone
+from ci360_twilio.edge.workshop import Helpers, make_chunks, prepare, work_on_jobs
 from ci360_twilio.errors import NotKnown, SettingsError
 from ci360_twilio.flow.jobs import Foreman, Result, find_job, results
 from ci360_twilio.ports import Store
@@ -346,18 +346,14 @@ def _work(options: argparse.Namespace) -> int:
     if settings.ledger == "memory:":
         raise SettingsError("A ledger in memory belongs to one process: `serve` works on its jobs.")
     prepare()
-    helpers = Helpers(make_bulk)
+    helpers = Helpers(make_chunks)
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
     if options.supervised:
-        thread = threading.Thread(target=stop_at_end_of_input, args=(stopping.set,), daemon=True)
-        thread.start()
+        when_left_alone(stopping.set)
     log = make_log(settings, "jobs")
-    if METRICS_FOLDER in os.environ:
-        from ci360_twilio.edge import metrics
-
-        log.observers.append(metrics.observe)
+    join_metrics(log)
     parts = wire(settings, log, writes_many=True)
     parts.fan = helpers
     try:

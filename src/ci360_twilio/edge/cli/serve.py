@@ -6,7 +6,6 @@ import argparse
 import gc
 import os
 import signal
-import subprocess
 import sys
 import tempfile
 import threading
@@ -15,6 +14,7 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from ci360_twilio.edge.http import Routes, is_loopback
+from ci360_twilio.edge.supervised import Supervised, when_left_alone
 from ci360_twilio.edge.worker import Worker
 from ci360_twilio.errors import SettingsError
 from ci360_twilio.flow.patience import ATTEMPT_SECONDS
@@ -63,6 +63,14 @@ def metrics_folder() -> AbstractContextManager[str]:
         return tempfile.TemporaryDirectory(prefix="ci360-twilio-metrics-")
     Path(given).mkdir(mode=0o700, parents=True, exist_ok=True)
     return nullcontext(given)
+
+
+def join_metrics(log: Log) -> None:
+    """Count what a log tells, if the process that serves metrics has named a folder for it."""
+    if METRICS_FOLDER in os.environ:
+        from ci360_twilio.edge import metrics
+
+        log.observers.append(metrics.observe)
 
 
 def _serve(options: argparse.Namespace) -> int:
@@ -143,15 +151,11 @@ def _address(options: argparse.Namespace, settings: Settings) -> str:
 
 
 class Supervisor:
-    """Keeps one worker process running, and ends it with this one.
-
-    The worker's standard input is a pipe from here: when this process dies, however, the pipe
-    ends and the worker drains.
-    """
+    """Keeps one worker process running, and ends it with this one."""
 
     def __init__(self, log: Log) -> None:
         self._log = log
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Supervised | None = None
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="supervisor", daemon=True)
 
@@ -166,21 +170,11 @@ class Supervisor:
         process = self._process
         if process is None:
             return
-        if process.stdin:
-            process.stdin.close()
-        try:
-            process.wait(ATTEMPT_SECONDS + 15)
-        except subprocess.TimeoutExpired:
+        if not process.end(ATTEMPT_SECONDS + 15):
             self._log.error("worker.killed", pid=process.pid)
-            process.kill()
-            process.wait()
 
     def _start_worker(self) -> None:
-        command = [sys.executable, "-m", "ci360_twilio", "worker", "--supervised"]
-        # a session of its own: Ctrl-C in a terminal reaches the server, which then ends the worker
-        self._process = subprocess.Popen(  # noqa: S603 - this very program
-            command, stdin=subprocess.PIPE, start_new_session=True
-        )
+        self._process = Supervised("worker")
         self._log.info("worker.started", pid=self._process.pid)
 
     def _watch(self) -> None:
@@ -220,16 +214,13 @@ def _worker(options: argparse.Namespace) -> int:
             "A ledger in memory belongs to one process: use `serve`, or sqlite:////path."
         )
     log = make_log(settings, "worker")
-    if METRICS_FOLDER in os.environ:
-        from ci360_twilio.edge import metrics
-
-        log.observers.append(metrics.observe)
+    join_metrics(log)
     parts = wire(settings, log)
     worker = Worker(parts)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: worker.stop())
     if options.supervised:
-        threading.Thread(target=stop_at_end_of_input, args=(worker.stop,), daemon=True).start()
+        when_left_alone(worker.stop)
     # A hundred threads share the interpreter with the one that writes: it gets its turn sooner.
     sys.setswitchinterval(0.001)
     os.nice(5)  # where processors are short, callers are answered before messages are sent
@@ -239,10 +230,3 @@ def _worker(options: argparse.Namespace) -> int:
     finally:
         parts.close()
     return 0
-
-
-def stop_at_end_of_input(stop: Callable[[], object]) -> None:
-    """Stop when whoever started this process has gone."""
-    while os.read(sys.stdin.fileno(), 1024):
-        pass
-    stop()
