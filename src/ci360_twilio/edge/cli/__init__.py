@@ -57,8 +57,8 @@ sm_secret_id_prefix. Start with: ci360-twilio demo
 """
 
 
-def parser() -> argparse.ArgumentParser:
-    """Make the parser of all commands."""
+def parser(only: str | None = None) -> argparse.ArgumentParser:
+    """Make the parser of all commands; with ``only``, no other command's module is loaded."""
     root = argparse.ArgumentParser(
         prog="ci360-twilio",
         description="Sends SAS CI360 events as Twilio messages, at most once each.",
@@ -68,15 +68,15 @@ def parser() -> argparse.ArgumentParser:
     root.add_argument("--version", action="version", version=f"ci360-twilio {__version__}")
     commands = root.add_subparsers(metavar="COMMAND", dest="command", required=True)
     for name, command in COMMANDS.items():
-        module = importlib.import_module(f"ci360_twilio.edge.cli.{command.module}")
         sub = commands.add_parser(
             name,
             help=command.help,
             description=command.help,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
-        run = getattr(module, f"add_{name.replace('-', '_')}")(sub)
-        sub.set_defaults(run=run)
+        if only in (None, name):
+            module = importlib.import_module(f"ci360_twilio.edge.cli.{command.module}")
+            sub.set_defaults(run=getattr(module, f"add_{name.replace('-', '_')}")(sub))
     return root
 
 
@@ -84,7 +84,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; gives 0 for success, 1 for a *no*, 2 for a command that could not be run."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a terminal may not speak UTF-8
-    options = parser().parse_args(arguments)
+    given = sys.argv[1:] if arguments is None else arguments
+    options = parser(only=next(iter(given), "")).parse_args(given)
     try:
         return int(options.run(options))
     except ConnectorError as exc:
