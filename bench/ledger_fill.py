@@ -7,7 +7,7 @@ so that none is in another's way: see :class:`Moments`.
 import hashlib
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -26,6 +26,8 @@ from ci360_twilio.core.tenant import TenantId
 from ci360_twilio.stores.claiming import MOST_PUT_ASIDE
 from ci360_twilio.stores.columns import Columns, columns_of, ms, recipient_of
 from ci360_twilio.stores.sqlite import SqliteStore
+from ci360_twilio.stores.sqlite_traits import SqliteTraits, hashes_of
+from ci360_twilio.stores.traits import slot_of, traits_of
 
 TENANT = TenantId("bench0a1b2c3d4e5f6071829")
 PAUSED_TASK = "TSK_PAUSED"
@@ -35,9 +37,19 @@ EMPTY = Rate("bench", 0.00001)
 """Yields a segment in a day, so that whoever asks twice finds nothing."""
 SWEEPS = 10
 
-_NAMES = ("tenant", "guid", "created_at", "recipient", "data", *Columns._fields)
+_NAMES = (
+    "id",
+    "tenant",
+    "guid",
+    "created_at",
+    "recipient",
+    "data",
+    "traits",
+    "names",
+    *Columns._fields,
+)
 _INSERT = f"INSERT INTO entries ({', '.join(_NAMES)}) VALUES ({', '.join('?' * len(_NAMES))})"  # noqa: S608
-_BODY = "Hello Robin, your appointment is tomorrow at 10:30. Reply C to confirm."
+BODY = "Hello Robin, your appointment is tomorrow at 10:30. Reply C to confirm."
 _encode = msgspec.json.Encoder().encode
 
 
@@ -100,26 +112,32 @@ def pause_at(moment: datetime) -> Pause:
 
 def guid_of(number: int) -> str:
     """Give the guid of an entry; their order looks random, as that of real ones does."""
-    text = _token("guid", number)
+    text = token_of("guid", number)
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
 def correlation_of(number: int) -> str:
     """Give its correlation id."""
-    return _token("correlation", number)
+    return token_of("correlation", number)
 
 
 def sid_of(number: int) -> str:
     """Give its SID."""
-    return f"SM{_token('sid', number)}"
+    return f"SM{token_of('sid', number)}"
 
 
-def _token(kind: str, number: int) -> str:
+def token_of(kind: str, number: int) -> str:
+    """Give what looks random, and is the same each time."""
     return hashlib.blake2b(f"{kind} {number}".encode(), digest_size=16).hexdigest()
 
 
 def fill(path: Path, size: int, begin: datetime) -> None:
-    """Make a ledger of ``size`` entries."""
+    """Make a ledger of ``size`` entries to work on."""
+    load(path, entries(size, begin), begin)
+
+
+def load(path: Path, made: Iterable[Entry], begin: datetime) -> None:
+    """Make a ledger of entries, with a pause."""
     store = SqliteStore(path, hash_key=HASH_KEY)
     store.pause(pause_at(begin))
     store.close()
@@ -131,7 +149,9 @@ def fill(path: Path, size: int, begin: datetime) -> None:
         db.execute("BEGIN IMMEDIATE")
         for name, _ in indexes:
             db.execute(f'DROP INDEX "{name}"')
-        db.executemany(_INSERT, map(_row, entries(size, begin)))
+        traits = SqliteTraits(db)
+        db.executemany(_INSERT, _rows(traits, made))
+        traits.settle()
         for _, statement in indexes:
             db.execute(statement)
         db.execute("COMMIT")
@@ -140,10 +160,12 @@ def fill(path: Path, size: int, begin: datetime) -> None:
         os.fsync(file.fileno())  # or the first commit would wait for all of it
 
 
-def _row(entry: Entry) -> tuple[Any, ...]:
-    made = ms(entry.created_at)
-    about = (entry.tenant_id, entry.guid, made, recipient_of(entry), _encode(entry))
-    return about + columns_of(entry)
+def _rows(traits: SqliteTraits, made: Iterable[Entry]) -> Iterator[tuple[Any, ...]]:
+    for row, entry in enumerate(made, start=1):
+        number = traits.number(traits_of(entry))
+        traits.count(slot_of(entry.created_at), number)
+        about = (row, entry.tenant_id, entry.guid, ms(entry.created_at), recipient_of(entry))
+        yield (*about, _encode(entry), number, hashes_of(entry), *columns_of(entry))
 
 
 def entries(size: int, begin: datetime) -> Iterator[Entry]:
@@ -231,8 +253,8 @@ def _like(
         status=status,
         created_at=begin,
         started_at=begin if status is not Status.ACCEPTED else None,
-        message=Message(to="", sender=sender, body=_BODY),
-        origin=Origin(task_code=task, identities={"datahub_id": _token("identity", 0)}),
+        message=Message(to="", sender=sender, body=BODY),
+        origin=Origin(task_code=task, identities={"datahub_id": token_of("identity", 0)}),
         history=tuple(Step(at=begin, step=step, decision=end) for step, end in steps),
         **common | members,
     )

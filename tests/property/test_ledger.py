@@ -45,6 +45,7 @@ from ci360_twilio.ports import (
     PROBE,
     Claimed,
     Conversation,
+    Counted,
     Hearing,
     InboundQuery,
     Inserted,
@@ -70,6 +71,7 @@ TOKENS = ["one", "two"]
 SENDERS = ["Acme", "Bolt"]
 RECIPIENTS = ["+12015550101", "+447700900123"]
 TASKS = ["TSK_1", "TSK_2"]
+JOBS = ["job-1", "job-2"]
 BODIES = ["Hello", "Hello" * 80]
 GROUPS = [EVERY_SENDER, "shop"]
 SUBJECTS = [Subject(t, person, group) for t in TENANTS for person in RECIPIENTS for group in GROUPS]
@@ -105,6 +107,7 @@ drafts = st.fixed_dictionaries(
             body=st.sampled_from(BODIES),
         ),
         "task": st.sampled_from(TASKS),
+        "job": st.none() | st.sampled_from(JOBS),
         "identity": st.sampled_from(IDENTITIES),
         "group": st.sampled_from([None, None, "shop"]),
         "tells": st.sampled_from([(), tuple(Outcome), (Outcome.SENT, Outcome.OPT_OUT)]),
@@ -144,8 +147,14 @@ queries = st.fixed_dictionaries(
         "tenant_id": st.none() | st.sampled_from(TENANTS),
         "guid": st.none() | st.sampled_from(GUIDS),
         "sid": st.none() | st.sampled_from(SIDS),
+        "recipient": st.none() | st.none() | st.sampled_from(RECIPIENTS),
+        "identity": st.none() | st.none() | st.sampled_from(IDENTITIES),
         "task": st.none() | st.sampled_from(TASKS),
+        "job": st.none() | st.none() | st.sampled_from(JOBS),
         "sender": st.none() | st.sampled_from(SENDERS),
+        "country": st.none() | st.none() | st.sampled_from(["US", "GB"]),
+        "reason": st.none() | st.none() | st.sampled_from(["because", "opted_out", "paused"]),
+        "error_code": st.none() | st.none() | st.sampled_from([30003, 21610]),
         "statuses": st.frozensets(st.sampled_from(sorted(Status)), max_size=3)
         | st.frozensets(st.sampled_from(sorted(UNFINISHED)), max_size=3),
         "limit": st.integers(1, 20),
@@ -225,6 +234,13 @@ def recorded(told: list[tuple[Key, Fact]], store: Store) -> list[Entry | None]:
 def consents_of(tenant: TenantId, store: Store) -> tuple[list[Consent], int | None]:
     """List a tenant's consents."""
     return store.list_consents(tenant, limit=1000)
+
+
+def counted_in(store: Store, since: datetime, before: datetime) -> list[Counted]:
+    """Count entries, in an order."""
+    found = store.counts(since=since, before=before)
+    assert found.whole_since is None
+    return sorted(found.counted, key=str)
 
 
 def is_disowned(document: Entry | Inbound, report: Report) -> bool:
@@ -316,6 +332,7 @@ class Twins(RuleBasedStateMachine):
         bulk: bool,
         message: Message,
         task: str,
+        job: str | None,
         identity: str,
         group: str | None,
         tells: tuple[Outcome, ...],
@@ -334,6 +351,7 @@ class Twins(RuleBasedStateMachine):
             bulk=bulk,
             message=message,
             origin=Origin(task_code=task, identities={"datahub_id": identity}),
+            job=job,
             consent_group=group,
             tells=tells,
             **moments,
@@ -563,6 +581,14 @@ class Twins(RuleBasedStateMachine):
         unfinished = self.both(lambda store: store.find(Query(statuses=UNFINISHED)))
         assert len(unfinished) == sum(summary.unfinished.values())
         assert sum(place.entries for place in waiting) == summary.waiting
+
+    @invariant()
+    def what_is_counted_is_there(self) -> None:
+        """Nothing else, and all of it, by whatever it has in common; and the file need not be set right."""
+        since, before = self.now - 1000 * HOUR, self.now + 1000 * HOUR
+        counted = self.both(lambda store: counted_in(store, since, before))
+        assert sum(one.messages for one in counted) == len(self.listed())
+        assert self.files[0].recount() == 0
 
     @invariant()
     def what_customers_wrote_and_wish_is_equal(self) -> None:

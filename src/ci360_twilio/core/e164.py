@@ -86,7 +86,7 @@ def _plan(code: str) -> _Plan | None:
 
 
 def look_up(address: str) -> tuple[str | None, bool]:
-    """Give a recipient's country as :func:`country_of` does, and whether it is a valid number there.
+    """Give a recipient's country as :func:`parsed_country` does, and whether it is a valid number there.
 
     Parsing costs most, so that both are found at one go. Ids that are no numbers are valid.
     """
@@ -109,7 +109,7 @@ def _country(parsed: phonenumbers.PhoneNumber, region: str | None) -> str | None
 
 
 @lru_cache(maxsize=16_384)
-def country_of(address: str) -> str | None:
+def parsed_country(address: str) -> str | None:
     """Give the country of a recipient by its two letters (ISO 3166-1), as far as the number tells.
 
     A channel's prefix is left aside. Where several countries share a calling code and none of them

@@ -13,7 +13,7 @@ from enum import StrEnum
 
 import msgspec
 
-from ci360_twilio.core.e164 import country_of
+from ci360_twilio.core.country import country_of
 from ci360_twilio.core.entry import Entry, Key
 from ci360_twilio.core.tenant import TenantId
 

@@ -6,8 +6,8 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from ci360_twilio.core.advance import owing
+from ci360_twilio.core.country import country_of
 from ci360_twilio.core.creative import Problem
-from ci360_twilio.core.e164 import country_of
 from ci360_twilio.core.entry import Entry, Status, Step, key_of
 from ci360_twilio.core.event import Origin
 from ci360_twilio.core.message import Message

@@ -199,6 +199,7 @@ class Consenting:
             subject=f"tenant {tenant_id}",
             entries=number,
             detail=text,
+            tenant_id=tenant_id,
         )
         self._store.write_note(note)
         self._log.info(CONSENT_CHANGED, tenant=tenant_id, by=by, decision=action, consents=number)

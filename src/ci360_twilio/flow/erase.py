@@ -126,6 +126,7 @@ class Erasing:
             subject=f"tenant {tenant_id}",
             entries=len(known.entries),
             detail=None if any(word in (text or "") for word in person.words) else text,
+            tenant_id=tenant_id,
         )
         erased = self._store.erase(
             tenant_id,

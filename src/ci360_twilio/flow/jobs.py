@@ -84,7 +84,12 @@ class Foreman:
             if kept := self._store.keep_job(changed):
                 self._store.end_chore(chore_of(job.key), due_at=self._clock(), mark=None)
                 note = Note(
-                    at=self._clock(), by=by, action="cancel job", subject=job.key, detail=text
+                    at=self._clock(),
+                    by=by,
+                    action="cancel job",
+                    subject=job.key,
+                    detail=text,
+                    tenant_id=job.tenant_id,
                 )
                 self._store.write_note(note)
                 self._log.info(

@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 
 from ci360_twilio.core.codes import Concern, concern_of
-from ci360_twilio.core.e164 import country_of
+from ci360_twilio.core.country import country_of
 from ci360_twilio.core.entry import Entry, Fact, Key, Kind
 from ci360_twilio.core.pause import Cause, Pause, Scope
 from ci360_twilio.core.retry import BACKOFF, Backoff

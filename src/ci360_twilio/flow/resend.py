@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from ci360_twilio.core.e164 import country_of
+from ci360_twilio.core.country import country_of
 from ci360_twilio.core.entry import Entry, Status
 from ci360_twilio.core.reasons import reason_words
 from ci360_twilio.core.replay import Objection, again

@@ -7,7 +7,6 @@ from datetime import datetime, timedelta
 
 import msgspec
 
-from ci360_twilio.core.e164 import country_of
 from ci360_twilio.core.entry import Entry, Key, Status
 from ci360_twilio.core.tenant import TenantId
 from ci360_twilio.errors import NotKnown
@@ -83,6 +82,7 @@ def pages(
         tenant_id=chosen.tenant_id,
         task=chosen.task,
         sender=chosen.sender,
+        country=chosen.country,
         statuses=(chosen.statuses & statuses) if chosen.statuses else statuses,
         since=chosen.since,
         limit=read,
@@ -90,9 +90,8 @@ def pages(
     if statuses and not query.statuses:
         return
     for found in _all(archive, query):
-        fitting = [entry for entry in found if _is_in(entry, chosen.country)]
-        for start in range(0, len(fitting), PAGE):
-            yield fitting[start : start + PAGE]
+        for start in range(0, len(found), PAGE):
+            yield found[start : start + PAGE]
 
 
 def named(archive: Archive, chosen: Named) -> list[Entry]:
@@ -115,12 +114,6 @@ def named(archive: Archive, chosen: Named) -> list[Entry]:
         words = ", ".join(unknown[:_SHOWN]) + (", ..." if len(unknown) > _SHOWN else "")
         raise NotKnown(f"Nothing is known of {words}. Nothing was changed.")
     return list(found.values())
-
-
-def _is_in(entry: Entry, country: str | None) -> bool:
-    if country is None:
-        return True
-    return entry.message is not None and country_of(entry.message.to) == country
 
 
 def _all(archive: Archive, query: Query) -> Iterator[list[Entry]]:

@@ -88,7 +88,14 @@ class Steering:
             text: why, for the audit.
         """
         fresh = self._pause_of(target, by)
-        note = Note(at=fresh.since, by=by, action="pause", subject=str(target), detail=text)
+        note = Note(
+            at=fresh.since,
+            by=by,
+            action="pause",
+            subject=str(target),
+            detail=text,
+            tenant_id=target.tenant_id,
+        )
         if self._store.pause(fresh, note=note):
             self._log.info("steer.pause", by=by, **about(target))
             return Paused(fresh, new=True)
@@ -140,6 +147,7 @@ class Steering:
             subject=str(target),
             entries=entries,
             detail=text,
+            tenant_id=target.tenant_id,
         )
         self._store.resume([one.pause.name for one in lifted], note=note)
         self._log.info("steer.resume", by=by, entries=entries, **about(target))
@@ -261,7 +269,15 @@ class Steering:
             raise NotKnown(f"{entry.guid} is left as it is: {words}.")
         detail = f"{resolution}: {text}" if text else str(resolution)
         self._store.write_note(
-            Note(at=fact.at, by=by, action="resolve", subject=entry.key, entries=1, detail=detail)
+            Note(
+                at=fact.at,
+                by=by,
+                action="resolve",
+                subject=entry.key,
+                entries=1,
+                detail=detail,
+                tenant_id=entry.tenant_id,
+            )
         )
         one = Named(guids=(entry.guid,), tenant_id=entry.tenant_id)
         self._log.info("steer.resolve", by=by, decision=resolution, entries=1, **about(one))
@@ -281,13 +297,13 @@ class Steering:
         return number
 
     def _matching(self, target: Target, causes: frozenset[Cause]) -> list[Standing]:
-        pauses = self.pauses()
         found = [
-            one for one in pauses if target_of(one.pause) == target and one.pause.cause in causes
+            one
+            for one in self.pauses()
+            if target_of(one.pause) == target and one.pause.cause in causes
         ]
         if not found:
-            others = ", ".join(dict.fromkeys(str(target_of(one.pause)) for one in pauses))
-            raise NotKnown(f"There is no such pause. Paused: {others or 'nothing'}.")
+            raise NotKnown("There is no such pause.")
         return found
 
     def _pause_of(self, target: Target, by: str) -> Pause:
@@ -353,6 +369,7 @@ class Steering:
                 subject=str(chosen),
                 entries=entries,
                 detail=text,
+                tenant_id=chosen.tenant_id,
             )
         )
         step = action.replace(" ", "_")

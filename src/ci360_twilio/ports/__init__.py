@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ci360_twilio.ports.chores import Chore, Chores, Stray, Strays
 from ci360_twilio.ports.controls import Controls, Note
+from ci360_twilio.ports.counts import SLOT, Counted, Counting, Counts
 from ci360_twilio.ports.customers import (
     About,
     Consents,
@@ -41,6 +42,7 @@ from ci360_twilio.ports.world import Account, Clock, Finder, Lister, Sender, Ten
 __all__ = [
     "NO_LIMITS",
     "PROBE",
+    "SLOT",
     "About",
     "Account",
     "Added",
@@ -52,6 +54,9 @@ __all__ = [
     "Consents",
     "Controls",
     "Conversation",
+    "Counted",
+    "Counting",
+    "Counts",
     "Erased",
     "Files",
     "Finder",

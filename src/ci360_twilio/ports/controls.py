@@ -9,6 +9,7 @@ from typing import Protocol
 import msgspec
 
 from ci360_twilio.core.pause import Pause
+from ci360_twilio.core.tenant import TenantId
 from ci360_twilio.ports.ledger import Waiting
 
 
@@ -23,6 +24,8 @@ class Note(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """What it concerned: a scope, a key; never a recipient or a text."""
     entries: int | None = None
     detail: str | None = None
+    tenant_id: TenantId | None = None
+    """Whose it concerned, where it was one tenant's alone."""
 
 
 class Controls(Protocol):

@@ -70,9 +70,18 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
     tenant_id: TenantId | None = None
     guid: str | None = None
     sid: str | None = None
+    recipient: str | None = None
+    """A number, on whatever channel; see :func:`core.consent.person_of`."""
+    identity: str | None = None
+    """The value of any identity of the recipient's."""
     task: str | None = None
+    job: str | None = None
     sender: str | None = None
+    country: str | None = None
+    """Of the recipient, by its two letters; see :func:`core.country.country_of`."""
     statuses: frozenset[Status] = frozenset()
+    reason: str | None = None
+    error_code: int | None = None
     since: datetime | None = None
     before: datetime | None = None
     limit: int = 100

@@ -6,6 +6,7 @@ from typing import Protocol
 
 from ci360_twilio.ports.chores import Chores, Strays
 from ci360_twilio.ports.controls import Controls
+from ci360_twilio.ports.counts import Counts
 from ci360_twilio.ports.customers import Consents, Inbox, Privacy
 from ci360_twilio.ports.jobs import Jobs
 from ci360_twilio.ports.ledger import Archive, Foresight, Ledger, Vitals
@@ -17,6 +18,7 @@ class Store(
     Archive,
     Foresight,
     Vitals,
+    Counts,
     Controls,
     Reports,
     Inbox,

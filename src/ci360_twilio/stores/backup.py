@@ -140,6 +140,10 @@ _KEPT_LINES = (
     "DELETE FROM attached.audit WHERE EXISTS (SELECT 1 FROM main.audit AS kept WHERE"  # noqa: S608
     f" kept.at = audit.at AND {_ACTION.format('kept')} = {_ACTION.format('audit')})"
 )
+_UNUSED_TRAITS = (
+    "DELETE FROM attached.traits WHERE NOT EXISTS"
+    " (SELECT 1 FROM attached.entries WHERE entries.traits = traits.id)"
+)
 _CARRY = (
     *(
         f"INSERT OR REPLACE INTO attached.{table} ({columns}) SELECT {columns} FROM main.{table}"  # noqa: S608
@@ -151,6 +155,7 @@ _CARRY = (
         )
     ),
     "DELETE FROM attached.entries WHERE is_entry(tenant, guid) IN (SELECT hash FROM main.tombstones)",
+    _UNUSED_TRAITS,
     "DELETE FROM attached.inbound WHERE is_text(tenant, sid) IN (SELECT hash FROM main.tombstones)",
     "INSERT OR IGNORE INTO attached.tombstones SELECT hash FROM main.tombstones",
     _KEPT_LINES,
@@ -277,7 +282,7 @@ def _says(
 
 _TABLES = (
     *("entries", "tombstones", "state", "pauses", "budgets", "tallies", "audit"),
-    *("inbound", "consents", "chores", "strays", "jobs"),
+    *("inbound", "consents", "chores", "strays", "jobs", "traits", "counts"),
 )
 _OUT_OF_REACH = ("SQLITE_CANTOPEN", "SQLITE_IOERR", "SQLITE_READONLY", "SQLITE_PERM")
 """Errors that say nothing of what the file holds."""

@@ -22,12 +22,14 @@ import msgspec
 from ci360_twilio.core.advance import advance
 from ci360_twilio.core.due import Work, purged
 from ci360_twilio.core.entry import UNFINISHED, Entry, Fact, Key, Kind, Lease, Status
+from ci360_twilio.core.message import Channel
 from ci360_twilio.core.pause import Pause
 from ci360_twilio.core.tenant import TenantId
 from ci360_twilio.errors import LedgerUnavailable
 from ci360_twilio.ports import (
     NO_LIMITS,
     Claimed,
+    Counting,
     Foreseen,
     Inserted,
     Mark,
@@ -52,14 +54,18 @@ from ci360_twilio.stores.dynamodb_items import (
     decode,
     moment,
     place_list,
+    recipient_list,
+    uncounted_list,
 )
 from ci360_twilio.stores.dynamodb_jobs import DynamoJobs
 from ci360_twilio.stores.dynamodb_rows import Rows
 from ci360_twilio.stores.dynamodb_table import THREADS, Found, Row, Table
-from ci360_twilio.stores.memory import matches
+from ci360_twilio.stores.traits import Tally, matches, slots
 
 _WAITING = (Work.SEND, Work.BULK, Work.PACED, Work.PARKED)
 _UNFINISHED = (*_WAITING, Work.FIND, Work.DECIDE)
+_COUNTED = 1_000
+"""Entries that are read to be counted."""
 
 
 class DynamoStore(DynamoCustomers, DynamoJobs):
@@ -273,8 +279,8 @@ class DynamoStore(DynamoCustomers, DynamoJobs):
     def find(self, query: Query) -> list[Entry]:
         """List entries, newest first.
 
-        Reads everything where neither key nor SID is told, nor statuses that are not final: those are
-        found by an index, which may lag behind by a moment.
+        Reads everything where neither key nor SID is told, nor a tenant's recipient, nor statuses that
+        are not final: those are found by an index, which may lag behind by a moment.
         """
         pks: list[str] | None = None
         if query.sid is not None:
@@ -283,6 +289,8 @@ class DynamoStore(DynamoCustomers, DynamoJobs):
             pks = [f"E#{key}"] if key else []
         elif query.guid is not None and query.tenant_id is not None:
             pks = [f"E#{query.tenant_id}/{query.guid}"]
+        elif query.recipient is not None and query.tenant_id is not None:
+            pks = self._written_to(query.tenant_id, query.recipient)
         elif query.statuses and query.statuses <= UNFINISHED:
             listed = self._waiting_for(_UNFINISHED)
             pks = [found.pk for _, found in listed if _status(found) in query.statuses]
@@ -294,6 +302,39 @@ class DynamoStore(DynamoCustomers, DynamoJobs):
         kept = [pair for pair in entries if matches(pair[1], query)]
         kept.sort(key=lambda pair: (pair[1].created_at, pair[0]), reverse=True)
         return [entry for _, entry in kept[: query.limit]]
+
+    def _written_to(self, tenant_id: TenantId, person: str) -> list[str]:
+        """List the rows of a tenant's entries to a person, on whatever channel."""
+        addresses = {person, *(f"{channel}:{person}" for channel in Channel)}
+        names = [
+            list_of(tenant_id, address)
+            for address in sorted(addresses)
+            for list_of in (recipient_list, uncounted_list)
+        ]
+        found = self._table.each(lambda name: list(self._table.listed("person", name)), names)
+        return [one.pk for some in found for one in some]
+
+    def counts(
+        self, *, since: datetime, before: datetime, tenant_id: TenantId | None = None
+    ) -> Counting:
+        """Count the newest entries: there are no counts in the table, and no list by age.
+
+        Every entry is listed by what it waits for: those that have reached their end, by when they are
+        deleted, which is in the order of their age as long as they are kept equally long.
+        """
+        found, whole_since = list[Entry](), None
+        newest = dict[str, int]()
+        for work in Work:
+            listed = self._heads("due", work, _COUNTED + 1, backward=True)
+            newest |= {one.pk: _sequence(one) for one in listed}
+        pks = sorted(newest, key=newest.__getitem__, reverse=True)
+        found = [one for one in self._read(pks[:_COUNTED]) if isinstance(one, Entry)]
+        if len(pks) > _COUNTED:
+            whole_since = min((entry.created_at for entry in found), default=None)
+        tally = Tally()
+        tally.add_entries(found, since, before, tenant_id)
+        is_whole = whole_since is None or slots(since, before)[0] > slots(whole_since, before)[0]
+        return Counting(tally.counted(), None if is_whole else whole_since)
 
     def _waiting_for(self, works: Iterable[Work]) -> Iterator[tuple[Work, Found]]:
         """Go through what the index lists of entries, by what they wait for."""
@@ -500,6 +541,11 @@ def _of(entry: Entry | None, mark: Mark) -> Entry | None:
         return None
     is_it = mark.correlation is not None and entry.correlation == mark.correlation
     return entry if is_it or (mark.sid is not None and entry.sid == mark.sid) else None
+
+
+def _sequence(found: Found) -> int:
+    """Give when an entry was made, as the index of what is due shows it."""
+    return int(found.at[-20:])
 
 
 def _at(milliseconds: int | None) -> datetime | None:

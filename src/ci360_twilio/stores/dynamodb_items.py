@@ -129,6 +129,11 @@ def recipient_list(tenant_id: TenantId, recipient: str) -> str:
     return f"to/{tenant_id}/{recipient}"
 
 
+def uncounted_list(tenant_id: TenantId, recipient: str) -> str:
+    """Give the list of the messages to a recipient that count for nobody."""
+    return f"not/{tenant_id}/{recipient}"
+
+
 def person_list(kind: Literal["letter", "wish"], tenant_id: TenantId, person: str) -> str:
     """Give the list of what a person wrote to a tenant, or wishes of it."""
     return f"{kind}/{tenant_id}/{person}"
@@ -202,9 +207,11 @@ def _of_entry(
         names["place"] = where, f"{lane}{moment(due_at)}{order}"
     if ends_at is not None:
         names["ended"] = table.part(work, pk), moment(ends_at) + order
+    made = moment(ms(entry.created_at)) + order
     if recipient is not None:
-        made = moment(ms(entry.created_at)) + order
         names["person"] = recipient_list(entry.tenant_id, recipient), made
+    elif entry.message is not None and entry.message.to:
+        names["person"] = uncounted_list(entry.tenant_id, entry.message.to), made
     return names | _of_reports(pk, entry, order, table)
 
 

@@ -208,7 +208,9 @@ class Rows:
         row = self._read.get(pk)
         if row is None:
             return recipient_of(document)
-        return document.message.to if document.message and "person" in row.names else None
+        to = document.message.to if document.message else None
+        counts = to and row.names.get("person", ("",))[0] == recipient_list(document.tenant_id, to)
+        return to if counts else None
 
     def _pointers(self, pks: Iterable[str]) -> Iterator[tuple[str, str]]:
         """Give the names and pointers that documents are found by, and that are not written yet."""

@@ -15,6 +15,7 @@ from ci360_twilio.core.tenant import TenantId
 from ci360_twilio.ports import (
     NO_LIMITS,
     Claimed,
+    Counting,
     Foreseen,
     Inserted,
     Mark,
@@ -29,6 +30,7 @@ from ci360_twilio.stores import claiming, recording, reporting, steering
 from ci360_twilio.stores.columns import report_at
 from ci360_twilio.stores.memory_customers import MemoryCustomers
 from ci360_twilio.stores.memory_jobs import MemoryJobs
+from ci360_twilio.stores.traits import Tally, matches
 
 
 class MemoryStore(MemoryCustomers, MemoryJobs):
@@ -142,6 +144,16 @@ class MemoryStore(MemoryCustomers, MemoryJobs):
         found = [entry for entry in newest_first if matches(entry, query)]
         return found[: query.limit]
 
+    def counts(
+        self, *, since: datetime, before: datetime, tenant_id: TenantId | None = None
+    ) -> Counting:
+        """Count all entries that are there."""
+        with self._lock:
+            entries = list(self._rows.entries.values())
+        tally = Tally()
+        tally.add_entries(entries, since, before, tenant_id)
+        return Counting(tally.counted(), whole_since=None)
+
     def purge(self, *, now: datetime, limit: int) -> int:
         """Replace entries by tombstones, and forget what was counted and noted long ago."""
         with self._lock:
@@ -251,21 +263,3 @@ class MemoryStore(MemoryCustomers, MemoryJobs):
         """List the audit, newest first."""
         with self._lock:
             return self._rows.notes[::-1][:limit]
-
-
-def matches(entry: Entry, query: Query) -> bool:
-    """Tell whether a query asks for an entry."""
-    return (
-        query.tenant_id in (None, entry.tenant_id)
-        and query.guid in (None, entry.guid)
-        and query.sid in (None, entry.sid)
-        and query.task in (None, entry.origin.task_code)
-        and (query.sender is None or _sender(entry) == query.sender)
-        and (not query.statuses or entry.status in query.statuses)
-        and (query.since is None or entry.created_at >= query.since)
-        and (query.before is None or entry.created_at < query.before)
-    )
-
-
-def _sender(entry: Entry) -> str | None:
-    return entry.message.sender if entry.message else None

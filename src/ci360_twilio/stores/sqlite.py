@@ -14,6 +14,7 @@ from ci360_twilio.core.tenant import TenantId
 from ci360_twilio.ports import (
     NO_LIMITS,
     Claimed,
+    Counting,
     Foreseen,
     Inserted,
     Mark,
@@ -24,7 +25,14 @@ from ci360_twilio.ports import (
     Waiting,
     unpaced,
 )
-from ci360_twilio.stores import claiming, recording, sqlite_reads, steering
+from ci360_twilio.stores import (
+    claiming,
+    recording,
+    sqlite_find,
+    sqlite_reads,
+    sqlite_recount,
+    steering,
+)
 from ci360_twilio.stores.columns import ms
 from ci360_twilio.stores.sqlite_customers import SqliteCustomers
 from ci360_twilio.stores.sqlite_file import read_state, set_state
@@ -45,9 +53,9 @@ class SqliteStore(SqliteCustomers, SqliteJobs):
     ) -> list[Inserted]:
         """Write entries under new keys, in one commit."""
         ready = [prepare(entry) for entry in entries]
-        with self._file.writing() as db:
-            restored_at, rows = read_state(db).restored_at, self._rows(db)
-            buried = self._buried(db, entries)
+        with self._writing() as rows:
+            restored_at = read_state(rows.db).restored_at
+            buried = self._buried(rows.db, entries)
             rows.count_ahead(entries, recipient_limits)
             results = []
             for entry, prepared in zip(entries, ready, strict=True):
@@ -116,10 +124,10 @@ class SqliteStore(SqliteCustomers, SqliteJobs):
 
         if self._file.read(is_idle):
             return Claimed([], [], [])
-        with self._file.writing() as db:
-            if read_state(db).outdated:
+        with self._writing() as rows:
+            if read_state(rows.db).outdated:
                 return Claimed([], [], [])
-            return run(self._rows(db), limit)
+            return run(rows, limit)
 
     def record_many(
         self,
@@ -130,8 +138,8 @@ class SqliteStore(SqliteCustomers, SqliteJobs):
         """Apply facts in order, in one commit."""
         if not facts:
             return []
-        with self._file.writing() as db:
-            return recording.record(self._rows(db), facts, hourly_limits)
+        with self._writing() as rows:
+            return recording.record(rows, facts, hourly_limits)
 
     def get_many(self, keys: Sequence[Key]) -> list[Entry | None]:
         """Read entries as they are committed."""
@@ -150,31 +158,59 @@ class SqliteStore(SqliteCustomers, SqliteJobs):
         """Take entries about which Twilio should be asked now; an idle ledger is only read."""
         if not self._file.read(lambda db: sqlite_reads.has_looks(db, now)):
             return []
-        with self._file.writing() as db:
-            if read_state(db).outdated:
+        with self._writing() as rows:
+            if read_state(rows.db).outdated:
                 return []
-            return claiming.look(self._rows(db), now=now, limit=limit)
+            return claiming.look(rows, now=now, limit=limit)
 
     def find(self, query: Query) -> list[Entry]:
         """List entries, newest first."""
-        return self._file.read(lambda db: sqlite_reads.find(db, query))
+        return self._file.read(lambda db: sqlite_find.find(db, query))
+
+    def counts(
+        self, *, since: datetime, before: datetime, tenant_id: TenantId | None = None
+    ) -> Counting:
+        """Count entries from what is kept of their numbers."""
+        counted = self._file.read(lambda db: sqlite_find.count(db, since, before, tenant_id))
+        return Counting(counted, whole_since=None)
+
+    def recount(self) -> int:
+        """Compare all that is kept beside entries with the entries, and set it right.
+
+        That is nothing of what they are sent by: their traits, their numbers, whom they name. A
+        ledger in which this finds anything was written by a process of an older schema, or has a
+        fault. Others may use the ledger meanwhile.
+
+        Returns:
+            How many figures were wrong.
+        """
+        wrong = 0
+        after: int | None = 0
+        while after is not None:
+            with self._file.writing() as db:
+                found, after = sqlite_recount.entries(db, after)
+                wrong += found
+        with self._file.writing() as db:
+            return wrong + sqlite_recount.rest(db)
 
     def purge(self, *, now: datetime, limit: int) -> int:
         """Replace entries by tombstones, in one commit; what they held is overwritten.
 
-        What was counted and noted long ago is forgotten with it.
+        What was counted and noted long ago is forgotten with it; and what a process of an older
+        schema wrote is counted and named.
         """
-        with self._file.writing() as db:
-            rows = self._rows(db)
+        with self._writing() as rows:
             over = rows.due(Work.PURGE, now, limit)
             over += rows.ended(Work.FETCH, now, limit - len(over))
             rows.bury(over)
             letters = rows.bury_inbound(now, limit)
             notes_from = ms(now - recording.NOTES_KEPT)
-            notes = db.execute("DELETE FROM audit WHERE at < ?", (notes_from,)).rowcount
+            notes = rows.db.execute("DELETE FROM audit WHERE at < ?", (notes_from,)).rowcount
             strays_from = ms(now - recording.STRAYS_KEPT)
-            db.execute("DELETE FROM strays WHERE last_at < ?", (strays_from,))
-            db.execute("DELETE FROM tallies WHERE minute < ?", (recording.oldest_minute(now),))
+            rows.db.execute("DELETE FROM strays WHERE last_at < ?", (strays_from,))
+            minute = recording.oldest_minute(now)
+            rows.db.execute("DELETE FROM tallies WHERE minute < ?", (minute,))
+            rows.adopt(limit)
         if over or letters or notes:
             self._file.fold()  # the WAL still holds what was overwritten in the file
         return len(over) + letters
@@ -191,9 +227,8 @@ class SqliteStore(SqliteCustomers, SqliteJobs):
     def mark_restored(self, at: datetime) -> None:
         """Mark as restored and turn what was under way into ``unknown``, in one commit."""
         fact, pause = recording.restored(at)
-        with self._file.writing() as db:
-            set_state(db, "restored_at", at.isoformat())
-            rows = self._rows(db)
+        with self._writing() as rows:
+            set_state(rows.db, "restored_at", at.isoformat())
             rows.keep_pause(pause)
             while changes := [
                 changed
@@ -213,20 +248,20 @@ class SqliteStore(SqliteCustomers, SqliteJobs):
 
     def pause(self, pause: Pause, *, note: Note | None = None, replace: bool = False) -> bool:
         """Write a pause, in one commit with the note."""
-        with self._file.writing() as db:
-            return steering.pause(self._rows(db), pause, note, replace=replace)
+        with self._writing() as rows:
+            return steering.pause(rows, pause, note, replace=replace)
 
     def resume(self, names: Iterable[str], *, note: Note | None = None) -> int:
         """Lift pauses, in one commit with the note."""
-        with self._file.writing() as db:
-            return steering.resume(self._rows(db), names, note)
+        with self._writing() as rows:
+            return steering.resume(rows, names, note)
 
     def take_probe(self, name: str, *, now: datetime, until: datetime) -> Pause | None:
         """Put a pause's probe off, if it is due; one that is not is only read."""
         if not any(pause.name == name and pause.probe_is_due(now) for pause in self.pauses()):
             return None
-        with self._file.writing() as db:
-            return steering.take_probe(self._rows(db), name, now=now, until=until)
+        with self._writing() as rows:
+            return steering.take_probe(rows, name, now=now, until=until)
 
     def is_queued(self) -> bool:
         """Tell whether anything waits in a sender's queue."""
@@ -238,8 +273,8 @@ class SqliteStore(SqliteCustomers, SqliteJobs):
 
     def write_note(self, note: Note) -> None:
         """Add a line to the audit."""
-        with self._file.writing() as db:
-            self._rows(db).write_note(note)
+        with self._writing() as rows:
+            rows.write_note(note)
 
     def notes(self, limit: int) -> list[Note]:
         """List the audit, newest first."""

@@ -25,7 +25,7 @@ from ci360_twilio.ports import (
     Verified,
 )
 from ci360_twilio.stores.columns import DAY_MS, ms
-from ci360_twilio.stores.sqlite_rows import SqliteRows, decode
+from ci360_twilio.stores.sqlite_rows import SELECT, SqliteRows, decode
 from ci360_twilio.stores.sqlite_wishes import decode_consent, decode_inbound, encode
 from ci360_twilio.stores.talking import answers, names
 
@@ -151,10 +151,10 @@ def _count_due(
 def aside(rows: SqliteRows, tenant_id: TenantId | None, limit: int) -> list[Entry | Inbound]:
     """List documents with reports that were set aside."""
     mine, values = ("AND tenant = ?", (tenant_id,)) if tenant_id else ("", ())
-    sql = f"SELECT id, data FROM {{}} WHERE aside IS NOT NULL {mine} ORDER BY tenant, id LIMIT ?"  # noqa: S608
+    where = f"WHERE aside IS NOT NULL {mine} ORDER BY tenant, id LIMIT ?"
     found: list[Entry | Inbound] = []
-    found += rows.entries(sql.format("entries"), (*values, limit))
-    found += rows.letters(sql.format("inbound"), (*values, limit))
+    found += rows.entries(f"{SELECT}{where}", (*values, limit))
+    found += rows.letters(f"SELECT id, data FROM inbound {where}", (*values, limit))  # noqa: S608
     return found if limit < 0 else found[:limit]
 
 

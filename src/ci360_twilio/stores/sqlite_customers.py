@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Collection, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 
@@ -89,6 +89,14 @@ class SqliteCustomers:
     def _rows(self, db: sqlite3.Connection, *, trial: bool = False) -> SqliteRows:
         return SqliteRows(db, self._hash_key, trial=trial)
 
+    @contextmanager
+    def _writing(self) -> Iterator[SqliteRows]:
+        """Run one write transaction on the rows, which gather some of what is to be written."""
+        with self._file.writing() as db:
+            rows = self._rows(db)
+            yield rows
+            rows.settle()
+
     # Inbox
 
     def conversations(self, asked: Sequence[Conversation]) -> list[Entry | None]:
@@ -106,8 +114,8 @@ class SqliteCustomers:
 
     def hear_many(self, hearings: Sequence[Hearing], *, now: datetime) -> list[Received]:
         """Write inbound messages and what they say of consent, in one commit."""
-        with self._file.writing() as db:
-            return attesting.hear(self._rows(db), hearings, now)
+        with self._writing() as rows:
+            return attesting.hear(rows, hearings, now)
 
     def find_inbound(self, query: InboundQuery) -> list[Inbound]:
         """List inbound messages."""
@@ -128,25 +136,22 @@ class SqliteCustomers:
         self, changes: Sequence[tuple[Subject, Evidence]], *, now: datetime
     ) -> list[Consent | None]:
         """Add evidence, in one commit."""
-        with self._file.writing() as db:
-            rows = self._rows(db)
-            with rows.gathering(subject for subject, _ in changes):
-                return [attesting.attested(rows, subject, one, now) for subject, one in changes]
+        with self._writing() as rows, rows.gathering(subject for subject, _ in changes):
+            return [attesting.attested(rows, subject, one, now) for subject, one in changes]
 
     def date_many(
         self, changes: Sequence[tuple[Subject, Evidence]], *, now: datetime
     ) -> list[Consent | None]:
         """Write dates, in one commit."""
-        with self._file.writing() as db:
-            rows = self._rows(db)
+        with self._writing() as rows:
             return [attesting.dated(rows, subject, one, now) for subject, one in changes]
 
     def judge(
         self, subject: Subject, sid: str, *, is_out: bool, now: datetime, by: str
     ) -> Consent | None:
         """Write what a person found in a text."""
-        with self._file.writing() as db:
-            return attesting.judged(self._rows(db), subject, sid, now, is_out=is_out, by=by)
+        with self._writing() as rows:
+            return attesting.judged(rows, subject, sid, now, is_out=is_out, by=by)
 
     def take_undated(self, *, now: datetime, limit: int) -> list[Consent]:
         """Take consents that hang on dates; where there are none the file is only read."""
@@ -176,15 +181,14 @@ class SqliteCustomers:
         self, tenant_id: TenantId, *, now: datetime, until: datetime, limit: int
     ) -> list[Owed]:
         """Take reports, in one commit."""
-        with self._file.writing() as db:
-            rows = self._rows(db)
+        with self._writing() as rows:
             return reporting.take(rows, tenant_id, now=now, until=until, limit=limit)
 
     def answer_reports(self, answers: Sequence[tuple[Key, str, Answer]]) -> None:
         """Write what came of attempts, in one commit."""
         if answers:
-            with self._file.writing() as db:
-                reporting.answer(self._rows(db), answers)
+            with self._writing() as rows:
+                reporting.answer(rows, answers)
 
     def aside(self, tenant_id: TenantId | None, limit: int) -> list[Owed]:
         """List what was set aside."""
@@ -197,8 +201,7 @@ class SqliteCustomers:
 
     def owe_again(self, tenant_id: TenantId | None, *, now: datetime) -> int:
         """Have what was set aside sent once more, in one commit."""
-        with self._file.writing() as db:
-            rows = self._rows(db)
+        with self._writing() as rows:
             return reporting.owe_again(rows, reads.aside(rows, tenant_id, -1), now)
 
     # Privacy
@@ -224,9 +227,9 @@ class SqliteCustomers:
         note: Note,
     ) -> Erased:
         """Replace documents by tombstones, in one commit; what they held is overwritten."""
-        with self._file.writing() as db:
+        with self._writing() as rows:
             erased = erasing.erase(
-                self._rows(db),
+                rows,
                 tenant_id,
                 entries=entries,
                 inbound=inbound,

@@ -25,8 +25,9 @@ from typing import TypeVar
 import msgspec
 
 from ci360_twilio.errors import LedgerUnavailable, LedgerUnusable
+from ci360_twilio.stores.sqlite_traits import adopt_all
 
-SCHEMA = 4
+SCHEMA = 5
 """The schema this code writes; ``sqlite_000N.sql`` beside this file makes version N of N-1."""
 
 APPLICATION_ID = 0x43333630
@@ -57,6 +58,9 @@ _NETWORK = frozenset(
         "fuse.sshfs",
     )
 )
+
+_STEPS = {5: adopt_all}
+"""What a version needs besides its script."""
 
 _OCTAL = re.compile(r"\\([0-7]{3})")
 """How ``mountinfo`` writes white space and backslashes."""
@@ -259,6 +263,8 @@ class SqliteFile:
                 script = Path(__file__).with_name(f"sqlite_{version:04}.sql")
                 for statement in _statements(script.read_text()):
                     db.execute(statement)
+                if version in _STEPS:
+                    _STEPS[version](db)
                 db.execute(f"PRAGMA user_version = {version}")
             db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
 

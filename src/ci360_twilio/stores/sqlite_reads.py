@@ -5,18 +5,17 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import Any
 
 import msgspec
 
 from ci360_twilio.core.due import Work
-from ci360_twilio.core.entry import UNFINISHED, Entry, Status
+from ci360_twilio.core.entry import Entry, Status
 from ci360_twilio.core.pause import Pause
-from ci360_twilio.ports import Mark, Note, Query, Summary, Waiting
+from ci360_twilio.ports import Mark, Note, Summary, Waiting
 from ci360_twilio.stores.columns import ms
 from ci360_twilio.stores.sqlite_customer_reads import counts
 from ci360_twilio.stores.sqlite_file import read_state
-from ci360_twilio.stores.sqlite_rows import SqliteRows, decode
+from ci360_twilio.stores.sqlite_rows import SELECT, SqliteRows, decode
 
 _TO_SEND = (Work.SEND, Work.BULK, Work.PACED, Work.PARKED)
 _WORK: dict[Status, tuple[Work, ...]] = {
@@ -35,7 +34,7 @@ def _in(works: Iterable[Work]) -> str:
 
 
 _UNFINISHED = _in(work for works in _WORK.values() for work in works)
-_UNDER_WAY = f"SELECT id, data FROM entries WHERE {_in(_TO_SEND)} LIMIT ?"  # noqa: S608
+_UNDER_WAY = f"{SELECT}WHERE {_in(_TO_SEND)} LIMIT ?"
 _decode_note = msgspec.json.Decoder(Note).decode
 
 
@@ -60,36 +59,6 @@ def summary(db: sqlite3.Connection, pauses: list[Pause], now: datetime) -> Summa
         outdated=state.outdated,
         **counts(db),
     )
-
-
-def find(db: sqlite3.Connection, query: Query) -> list[Entry]:
-    """List entries, newest first."""
-    clauses, values = ["1"], list[Any]()
-    equal = {
-        "tenant": query.tenant_id,
-        "guid": query.guid,
-        "sid": query.sid,
-        "json_extract(CAST(data AS TEXT), '$.origin.task_code')": query.task,
-        "json_extract(CAST(data AS TEXT), '$.message.sender')": query.sender,
-    }
-    for column, value in equal.items():
-        if value is not None:
-            clauses.append(f"{column} = ?")
-            values.append(value)
-    order = "created_at"
-    if query.statuses:
-        clauses.append(f"status IN ({', '.join('?' * len(query.statuses))})")
-        values.extend(sorted(query.statuses))
-        if query.statuses <= UNFINISHED:
-            clauses.append(_in(work for status in query.statuses for work in _WORK[status]))
-            order = "+created_at"  # not to be looked for among all, newest first
-    for clause, moment in (("created_at >= ?", query.since), ("created_at < ?", query.before)):
-        if moment is not None:
-            clauses.append(clause)
-            values.append(ms(moment))
-    where = " AND ".join(clauses)  # the clauses are ours, the values are bound
-    sql = f"SELECT data FROM entries WHERE {where} ORDER BY {order} DESC, id DESC LIMIT ?"  # noqa: S608
-    return [decode(data) for (data,) in db.execute(sql, (*values, query.limit))]
 
 
 def marked(db: sqlite3.Connection, mark: Mark) -> Entry | None:

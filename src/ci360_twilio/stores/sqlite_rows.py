@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Collection, Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import product
 from typing import Any, NamedTuple
 
 import msgspec
@@ -24,19 +25,21 @@ from ci360_twilio.stores.columns import (
     recipient_of,
     report_at,
 )
-from ci360_twilio.stores.sqlite_wishes import PREFIX, SqliteWishes, encode
+from ci360_twilio.stores.sqlite_traits import SqliteTraits, hashes_of
+from ci360_twilio.stores.sqlite_wishes import PREFIX, SqliteWishes, Touched, encode
+from ci360_twilio.stores.traits import SLOT_MS, Traits, is_alike, traits_of
 
 _COUNTED = " AND ".join(f"status <> '{status}'" for status in UNCOUNTED)
-_SELECT = "SELECT id, data FROM entries "
-_GET = f"{_SELECT} WHERE guid = ? AND tenant = ?"
-_DUE = f"{_SELECT} WHERE work = ? AND due_at <= ? ORDER BY due_at, status, id LIMIT ?"
-_ENDED = f"{_SELECT} WHERE work = ? AND ends_at <= ? ORDER BY ends_at, id LIMIT ?"
-_PARKED = f"{_SELECT} WHERE work = 'parked' AND place = ? ORDER BY lane, due_at, id LIMIT ?"
+SELECT = "SELECT id, traits, data FROM entries "
+_GET = f"{SELECT}WHERE guid = ? AND tenant = ?"
+_DUE = f"{SELECT}WHERE work = ? AND due_at <= ? ORDER BY due_at, status, id LIMIT ?"
+_ENDED = f"{SELECT}WHERE work = ? AND ends_at <= ? ORDER BY ends_at, id LIMIT ?"
+_PARKED = f"{SELECT}WHERE work = 'parked' AND place = ? ORDER BY lane, due_at, id LIMIT ?"
 _QUEUED = (
-    f"{_SELECT} WHERE work = 'paced' AND place = ? AND lane = ? AND due_at <= ?"
+    f"{SELECT}WHERE work = 'paced' AND place = ? AND lane = ? AND due_at <= ?"
     " ORDER BY due_at, id LIMIT ?"
 )
-_WITH_SID = f"{_SELECT} WHERE sid = ? ORDER BY id"
+_WITH_SID = f"{SELECT}WHERE sid = ? ORDER BY id"
 # The names in an index, each found from the one before; not all that stand under them are read.
 _PLACES = """
     WITH RECURSIVE found (place) AS (
@@ -58,8 +61,9 @@ _RECEIVED_BY = (
 _MANY, _AT_ONCE = 8, 1000
 """Recipients from which on they are counted ahead, and of how many at one time."""
 _INSERT = (
-    "INSERT INTO entries (tenant, guid, created_at, recipient, data, status, work, due_at, sid)"
-    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (guid, tenant) DO NOTHING"
+    "INSERT INTO entries"
+    " (tenant, guid, created_at, recipient, data, status, work, due_at, sid, names, traits)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (guid, tenant) DO NOTHING"
 )
 _USE = (
     "UPDATE entries SET correlation = ?, place = ?, lane = ?, ends_at = ?, report_at = ?, aside = ?"
@@ -69,20 +73,18 @@ _UNUSED = (None, None, None, None, None, None)
 _NAMES = ", sid = ?, correlation = ?"
 _WAITS = ", place = ?, lane = ?, ends_at = ?"
 _OWES = ", report_at = ?, aside = ?"
+_TRAITS = ", traits = ?"
 _UPDATES = {
-    (named, waits, owes): (
-        f"UPDATE entries SET status = ?, work = ?, due_at = ?"  # noqa: S608
-        f"{_NAMES * named}{_WAITS * waits}{_OWES * owes}, data = ? WHERE id = ?"
+    (named, waits, owes, differs): (
+        f"UPDATE entries SET status = ?, work = ?, due_at = ?{_NAMES * named}"  # noqa: S608
+        f"{_WAITS * waits}{_OWES * owes}{_TRAITS * differs}, data = ? WHERE id = ?"
     )
-    for named in (False, True)
-    for waits in (False, True)
-    for owes in (False, True)
+    for named, waits, owes, differs in product((False, True), repeat=4)
 }
-"""By whether names, waits and reports change: an index costs nothing while none of its columns is set."""
-_REPORTS = (
-    "SELECT id, data FROM {} WHERE tenant = ? AND report_at <= ? ORDER BY report_at, id LIMIT ?"
-)
-_ENTRY_REPORTS, _INBOUND_REPORTS = _REPORTS.format("entries"), _REPORTS.format("inbound")
+"""By whether names, waits, reports and traits change: an index costs nothing while none of its columns is set."""
+_REPORTS = "WHERE tenant = ? AND report_at <= ? ORDER BY report_at, id LIMIT ?"
+_ENTRY_REPORTS = f"{SELECT}{_REPORTS}"
+_INBOUND_REPORTS = f"SELECT id, data FROM inbound {_REPORTS}"  # noqa: S608
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
@@ -96,14 +98,15 @@ class Prepared(NamedTuple):
 
     row: tuple[Any, ...]
     use: tuple[Any, ...]
+    traits: Traits
 
 
 def prepare(entry: Entry) -> Prepared:
     """Write out a new entry: half of the work, for which no lock is needed."""
     columns = columns_of(entry)
     made = ms(entry.created_at)
-    row = (entry.tenant_id, entry.guid, made, recipient_of(entry), encode(entry), *columns[:4])
-    return Prepared(row, columns[4:])
+    about = (entry.tenant_id, entry.guid, made, recipient_of(entry), encode(entry))
+    return Prepared((*about, *columns[:4], hashes_of(entry)), columns[4:], traits_of(entry))
 
 
 class SqliteRows(SqliteWishes):
@@ -112,10 +115,12 @@ class SqliteRows(SqliteWishes):
     def __init__(self, db: sqlite3.Connection, hash_key: bytes, *, trial: bool = False) -> None:
         """Begin with a connection; see :class:`SqliteWishes`."""
         super().__init__(db, hash_key, trial=trial)
+        self.db = db
         self._counts: dict[tuple[TenantId, str, int], int] = {}
         """Messages that were counted ahead, by whose and whom they are to and at what time."""
-        self._known: dict[Key, tuple[int, Entry]] = {}
-        """The row of each entry that was read, and what stands in it."""
+        self._known: dict[Key, tuple[int, int | None, Entry]] = {}
+        """The row of each entry that was read, its traits, and what stands in it."""
+        self._traits = SqliteTraits(db)
 
     def get(self, key: Key) -> Entry | None:
         """Read an entry."""
@@ -130,10 +135,12 @@ class SqliteRows(SqliteWishes):
             entry: new, or as new as it seems.
             prepared: what :func:`prepare` gave for this very entry, outside of the transaction.
         """
-        row, use = prepared or prepare(entry)
-        inserted = self._db.execute(_INSERT, row)
+        row, use, traits = prepared or prepare(entry)
+        number = self._traits.number(traits)
+        inserted = self._db.execute(_INSERT, (*row, number))
         if inserted.rowcount != 1:
             return False
+        self._traits.count(row[2] // SLOT_MS, number)
         counted = row[0], row[3], row[2]  # tenant, recipient, time
         if counted in self._counts:
             self._counts[counted] += 1
@@ -143,18 +150,34 @@ class SqliteRows(SqliteWishes):
 
     def write(self, entry: Entry, *, owes: bool = False) -> None:
         """Write an entry that was read; with ``owes`` the columns of its reports in any case."""
-        number, before = self._known[entry.key]
+        if self._trial:
+            raise Touched
+        number, traits, before = self._known[entry.key]
         columns = columns_of(entry)
         named = (entry.sid, entry.correlation) != (before.sid, before.correlation)
         waits = columns.ends_at is not None or columns.place is not None or _may_wait(before)
         owes = owes or entry.reports is not before.reports
+        differs = traits is not None and not is_alike(entry, before)
         values = columns[:3] + columns[3:5] * named + columns[5:8] * waits + columns[8:] * owes
-        self._write(_UPDATES[named, waits, owes], (*values, encode(entry), number))
-        self._known[entry.key] = number, entry
+        if differs and traits is not None:
+            traits = self._traits.change(entry, traits)
+            values += (traits,)
+        self._db.execute(_UPDATES[named, waits, owes, differs], (*values, encode(entry), number))
+        self._known[entry.key] = number, traits, entry
 
     def bury(self, entries: Sequence[Entry]) -> None:
         """Delete entries that were read, leaving tombstones."""
+        self.settle()  # what is deleted is counted down at once
         self._bury("entries", [(one.key, self._known[one.key][0]) for one in entries])
+        self._traits.forget(entries)
+
+    def settle(self) -> None:
+        """Write what was only gathered so far; the last thing in a transaction that writes entries."""
+        self._traits.settle()
+
+    def adopt(self, limit: int) -> int:
+        """Count and name entries that an older process wrote; gives how many there were."""
+        return self._traits.adopt(limit)
 
     def bury_document(self, key: Key) -> None:
         """Delete a document of either kind, leaving a tombstone."""
@@ -274,11 +297,11 @@ class SqliteRows(SqliteWishes):
         self._write(sql, (tenant_id, minute))
 
     def entries(self, sql: str, values: tuple[Any, ...]) -> list[Entry]:
-        """Read entries by a statement that gives their number and data."""
+        """Read entries by a statement that begins as :data:`SELECT` does."""
         found = []
-        for number, data in self._db.execute(sql, values).fetchall():
+        for number, traits, data in self._db.execute(sql, values).fetchall():
             entry = decode(data)
-            self._known[entry.key] = number, entry
+            self._known[entry.key] = number, traits, entry
             found.append(entry)
         return found
 

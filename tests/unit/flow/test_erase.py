@@ -230,6 +230,7 @@ def test_the_audit_gets_one_line(world: World, chain: None, erasing: Erasing) ->
         subject="tenant acme",
         entries=4,
         detail="a letter of the 2nd",
+        tenant_id=ACME,
     )
 
 

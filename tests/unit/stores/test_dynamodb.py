@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Collection, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -23,6 +24,7 @@ from ci360_twilio.settings import Settings
 from ci360_twilio.stores.dynamodb import DynamoStore
 from ci360_twilio.stores.dynamodb_items import KEPT_OVER
 from ci360_twilio.stores.dynamodb_table import Row, Table, definition
+from ci360_twilio.twin.table import TwinTable
 from ci360_twilio.wiring import make_store
 
 NOW = datetime(2026, 3, 2, 9, 30, tzinfo=UTC)
@@ -353,3 +355,36 @@ def test_a_restored_table_that_could_not_be_paused_is_not_used(
             other.claim(now=NOW, lease=LEASE, limit=9)
     assert other.claim(now=NOW, lease=LEASE, limit=9).entries == []
     assert [pause.cause for pause in other.pauses()] == [Cause.RESTORE]
+
+
+# Counts
+
+
+@pytest.mark.parametrize("status", [Status.DELIVERED, Status.ACCEPTED])
+def test_of_many_entries_the_newest_are_counted(status: Status) -> None:
+    """And it is told how far back that goes; a time after it is counted whole."""
+    table = TwinTable(clock=NOW.timestamp, chance=random.Random(1), lag=0.0)
+    store = DynamoStore(table, hash_key=KEY)
+    made = [NOW + timedelta(minutes=number) for number in range(1_100)]
+    batch = [
+        Entry(
+            key=key_of(TENANT, f"g{number}"),
+            tenant_id=TENANT,
+            guid=f"g{number}",
+            status=status,
+            created_at=at,
+            due_at=at,
+            expires_at=at + timedelta(days=1),
+            purge_at=at + timedelta(days=90),
+        )
+        for number, at in enumerate(made)
+    ]
+    store.insert_many(batch)
+    end = made[-1] + timedelta(minutes=5)
+    counted, whole_since = store.counts(since=NOW, before=end)
+    assert whole_since == made[100]
+    assert sum(one.messages for one in counted) == 1_000
+    counted, whole_since = store.counts(since=made[500], before=end)
+    assert whole_since is None
+    assert sum(one.messages for one in counted) == 600
+    store.close()

@@ -7,13 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ci360_twilio.core.pause import Cause, Scope
-from ci360_twilio.edge.cli.asking import confirmed, steering, who
+from ci360_twilio.edge.cli.asking import confirmed, counted, steering, who
 from ci360_twilio.edge.cli.given import open_ledger
 from ci360_twilio.errors import SettingsError
 from ci360_twilio.flow.decision import Target
 from ci360_twilio.ports import Note
 from ci360_twilio.settings import read_settings
 from ci360_twilio.stores import backup
+from ci360_twilio.stores.sqlite import SqliteStore
 from ci360_twilio.wiring import hash_key_of, ledger_path, utc_now
 
 Run = Callable[[argparse.Namespace], int]
@@ -85,6 +86,19 @@ def _restore(options: argparse.Namespace) -> int:
     return 0
 
 
+def _recount() -> None:
+    """Compare the ledger's counts with its entries, and put right what an older version left out."""
+    store = open_ledger()
+    try:
+        wrong = store.recount() if isinstance(store, SqliteStore) else 0
+    finally:
+        store.close()
+    if wrong:
+        print(
+            f"{counted(wrong, 'count')} of messages differed from the entries and were put right."
+        )
+
+
 def _note(action: str, file: Path) -> None:
     """Write into the audit where a copy lies: an erasure names what still holds whom it erased."""
     store = open_ledger()
@@ -116,4 +130,6 @@ def _check(options: argparse.Namespace) -> int:
     for problem in found.problems:
         print(f"Problem: {problem}")
     print("It is sound." if not found.problems else "Restore a backup: ci360-twilio ledger restore")
+    if not found.problems and options.file is None:
+        _recount()
     return 1 if found.problems else 0

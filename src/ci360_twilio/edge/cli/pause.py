@@ -20,7 +20,7 @@ from ci360_twilio.edge.cli.asking import (
 )
 from ci360_twilio.edge.cli.given import country_named, sender_named, tenant_named
 from ci360_twilio.edge.cli.screen import print_json, printable, table
-from ci360_twilio.errors import SettingsError
+from ci360_twilio.errors import NotKnown, SettingsError
 from ci360_twilio.flow.decision import Standing, Target, target_of
 from ci360_twilio.flow.steer import Steering
 
@@ -167,7 +167,7 @@ def _resume(options: argparse.Namespace) -> int:
         raise SettingsError("Say what is to be sent again; `ci360-twilio pause` lists the pauses.")
     target = _target(options)
     with steering() as steer:
-        standing = steer.standing(target)
+        standing = _standing(steer, target)
         for one in standing:
             print(f"{_named(target)} paused {_since(one.pause)}.")
             if target.scope is not Scope.REPORTS:
@@ -183,6 +183,15 @@ def _resume(options: argparse.Namespace) -> int:
             others = ", ".join(dict.fromkeys(str(target_of(one.pause)) for one in left))
             print(f"Still paused: {printable(others)}.")
     return 0
+
+
+def _standing(steer: Steering, target: Target) -> list[Standing]:
+    """Find the pauses of a target; where there are none, the words list those that there are."""
+    try:
+        return steer.standing(target)
+    except NotKnown as exc:
+        others = dict.fromkeys(str(target_of(one.pause)) for one in steer.pauses())
+        raise NotKnown(f"{exc.message} Paused: {', '.join(others) or 'nothing'}.") from exc
 
 
 def _since(pause: Pause) -> str:
