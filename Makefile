@@ -1,7 +1,7 @@
 # One command runner: CI runs what a developer runs. `make help` lists the targets.
 #
 #   PYTHON=/path/to/python3.11   the Python that .venv is made with
-#   ARGS="--port 9000"           passed on to the command of demo, serve, bench and lock
+#   ARGS="--port 9000"           passed on to the command of demo, console, serve, bench and lock
 
 VENV := .venv
 RUN  := $(VENV)/bin/python
@@ -29,13 +29,16 @@ LOCK := $(PINS) --no-emit-package ci360-twilio-connector pyproject.toml
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo serve check test lint types bench format lock package docs vectors clean
+.PHONY: help demo console serve check test lint types bench format lock package docs screenshots vectors clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
 
 demo: $(USE) ## Show the whole journey of a few events, with nothing set up
 	@$(MAIN) demo $(ARGS)
+
+console: $(USE) ## Show the console while a campaign runs, with nothing set up
+	@$(MAIN) console $(ARGS)
 
 serve: $(USE) ## Answer CI360 over HTTP and send what it asks for
 	@$(MAIN) serve $(ARGS)
@@ -68,7 +71,7 @@ lock: $(DEV) ## Compile the pinned requirements (ARGS=--upgrade for newer versio
 	$(LOCK) -o requirements/base.txt $(ARGS)
 	$(LOCK) --extra all -o requirements/all.txt $(ARGS)
 	$(LOCK) --extra aws --extra jwt -c requirements/all.txt -o requirements/lambda.txt $(ARGS)
-	$(LOCK) --extra all --group dev -o requirements/dev.txt $(ARGS)
+	$(LOCK) --extra all --group dev -c requirements/all.txt -o requirements/dev.txt $(ARGS)
 	$(PINS) --group emulator --no-deps -o requirements/emulator.txt $(ARGS)
 
 package: $(USE) ## Build the functions' zips for AWS (ARGS="--architecture arm64")
@@ -76,6 +79,9 @@ package: $(USE) ## Build the functions' zips for AWS (ARGS="--architecture arm64
 
 docs: $(DEV) ## Write the generated parts of the documents anew
 	UPDATE_DOCS=1 $(RUN) -m pytest -q tests/unit/test_docs.py
+
+screenshots: $(DEV) ## Take the pictures of docs/console.md anew
+	$(RUN) -m tests.browser.screenshots
 
 vectors: ## Record the test vectors anew (needs node and npm)
 	sh tests/vectors/record.sh

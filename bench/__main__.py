@@ -20,9 +20,11 @@ from bench.chaos import bench_chaos
 from bench.child import BenchFailed
 from bench.cold import bench_cold
 from bench.consent import bench_consent
+from bench.console import bench_console
 from bench.curve import Curve, curve_table
 from bench.figure import Figure, table
 from bench.ledger import bench_ledger
+from bench.ledger_search import bench_search
 from bench.machine import Machine, this_machine
 from bench.plan import Plan, quick_plan
 from bench.reports import bench_reports
@@ -42,6 +44,8 @@ BENCHES: dict[str, Bench] = {
     "cold": bench_cold,
     "billed": bench_billed,
     "ledger": bench_ledger,
+    "search": bench_search,
+    "console": bench_console,
     "chaos": bench_chaos,
 }
 _QUIET_LOAD = 0.5
@@ -90,7 +94,8 @@ def _print(machine: Machine, figures: dict[str, Taken], failures: dict[str, str]
     if simple := [one for one in taken if isinstance(one, Figure)]:
         print(table(simple))
     if curves := [one for one in taken if isinstance(one, Curve)]:
-        print(f"\n{curve_table(curves)}")
+        for sizes in dict.fromkeys(one.sizes for one in curves):
+            print(f"\n{curve_table([one for one in curves if one.sizes == sizes])}")
     for name in failures:
         print(f"{name}: no figures, see above")
 

@@ -22,6 +22,11 @@
     │   ├── NotReached                      nothing was made: a retry is safe
     │   ├── TwilioRefused                   Twilio answered with an error
     │   └── AnswerLost                      a message may or may not exist
+    ├── PageRefused                    the console does not do what a person asked for
+    │   ├── Denied                     403  they may not
+    │   ├── TooOften                   429  they did so too often, or others are at it
+    │   ├── NoTwin                     404  no twin of Twilio answers
+    │   └── PeopleUnreadable           503  nobody knows who may do what
     ├── AwsFailed                      AWS did not do what it was asked for
     ├── Ci360Failed                    CI360 did not do what it was asked for
     ├── AudienceBroken                 a bulk task's files or template cannot be used
@@ -112,6 +117,36 @@ class NotKnown(ConnectorError):
     """The ledger has nothing, or too much, under the name that was asked for."""
 
     code, http_status = "not_known", 404
+
+
+class PageRefused(ConnectorError):
+    """The console does not do what a person asked for; the message says what would help."""
+
+    code, http_status = "refused", 403
+
+
+class Denied(PageRefused):
+    """The person may not do that."""
+
+    code = "denied"
+
+
+class TooOften(PageRefused):
+    """The person has done that too often lately, or too many are at it."""
+
+    code, http_status = "too_often", 429
+
+
+class NoTwin(PageRefused):
+    """The tenant's messages go to no twin, or it does not answer."""
+
+    code, http_status = "no_twin", 404
+
+
+class PeopleUnreadable(PageRefused):
+    """The file of who may sign in cannot be read: nobody is let in."""
+
+    code, http_status = "people_unreadable", 503
 
 
 class AwsFailed(ConnectorError):

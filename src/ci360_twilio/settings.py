@@ -194,6 +194,18 @@ SETTINGS: Mapping[str, Setting] = {
     "tls_cert": Setting(_file, "Certificate chain (PEM); with tls_key the server speaks TLS."),
     "tls_key": Setting(_file, "Private key (PEM) of the certificate."),
     "metrics_token": Setting(_text, "Bearer token for /metrics from elsewhere than loopback."),
+    "console_people": Setting(
+        _text, "File of who may sign in to the console; default: beside the ledger."
+    ),
+    "oidc_issuer": Setting(_text, "OpenID Connect provider by which people may sign in, too."),
+    "oidc_client_id": Setting(_text, "The console's client id there."),
+    "oidc_client_secret": Setting(_text, "The console's client secret there."),
+    "oidc_groups": Setting(
+        _file, 'JSON file of what groups may do: {"group": {"role": "viewer", "tenants": ["T"]}}.'
+    ),
+    "oidc_groups_claim": Setting(_text, "Claim that lists a person's groups."),
+    "oidc_name_claim": Setting(_text, "Claim that people are called by."),
+    "prices": Setting(_file, "Price table (CSV) by which the console tells what a message costs."),
     "connections": Setting(_whole(1, 1000), "Requests to Twilio that may be open at one time."),
     "lease": Setting(
         _number(40, 3600), "Seconds for which a worker owns an entry; over all time-outs together."
@@ -210,6 +222,9 @@ SETTINGS: Mapping[str, Setting] = {
     ),
 }
 """Every setting by its name; read from ``CI360_TWILIO_<NAME>``."""
+
+
+_OIDC = ("oidc_issuer", "oidc_client_id", "oidc_client_secret", "oidc_groups")
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -238,6 +253,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     tls_cert: Path | None = None
     tls_key: Path | None = None
     metrics_token: str | None = None
+    console_people: str | None = None
+    oidc_issuer: str | None = None
+    oidc_client_id: str | None = None
+    oidc_client_secret: str | None = None
+    oidc_groups: Path | None = None
+    oidc_groups_claim: str = "groups"
+    oidc_name_claim: str = "email"
+    prices: Path | None = None
     connections: int = 100
     lease: float = 60.0
     unknown_deadline: float = 86_400.0
@@ -282,6 +305,10 @@ def read_settings(
             issues.append(Issue(variable, "cannot be used"))
     if bool(values.get("tls_cert")) != bool(values.get("tls_key")):
         issues.append(Issue(f"{PREFIX}TLS_KEY", "tls_cert and tls_key belong together"))
+    given = [name for name in _OIDC if values.get(name)]
+    if given and len(given) < len(_OIDC):
+        words = f"{', '.join(_OIDC)} belong together"
+        issues.append(Issue(f"{PREFIX}OIDC_ISSUER", words))
     if issues:
         listed = "\n".join(f"  {issue.field} {issue}" for issue in issues)
         raise SettingsError(f"The settings cannot be used:\n{listed}", *issues)

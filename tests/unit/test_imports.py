@@ -53,10 +53,17 @@ READS_THE_CLOCK = frozenset({"now", "today", "utcnow"})
 TOUCHES_FILES = frozenset({"__import__", "input", "open", "print"})
 
 OPTIONAL = {
+    "argon2-cffi": "argon2",
+    "authlib": "authlib",
     "botocore": "botocore",
     "httptools": "httptools",
+    "httpx": "httpx",
+    "jinja2": "jinja2",
+    "joserfc": "joserfc",
     "prometheus-client": "prometheus_client",
     "pyjwt": "jwt",
+    "python-multipart": "python_multipart",
+    "starlette": "starlette",
     "tqdm": "tqdm",
     "uvicorn": "uvicorn",
     "uvloop": "uvloop",

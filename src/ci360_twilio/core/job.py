@@ -179,3 +179,8 @@ def job_id(occurrence_id: str, task_version_id: str | None) -> str:
 def row_name(job: Job, identity: str, number: str) -> str:
     """Give what tells a row from all others, whatever its place in the file."""
     return f"{job.key}\n{identity}\n{number}"
+
+
+def state_of(job: Job, *, is_paused: bool) -> str:
+    """Say in a word how far a job is."""
+    return "paused" if is_paused and job.state is State.RUNNING else str(job.state)

@@ -34,6 +34,11 @@ MAX_WAITING_BYTES = 64 * MAX_BYTES
 """What may wait for a commit; beyond it requests are told to come back."""
 
 
+CONSOLE = "/console"
+"""Below it answers the console, where there is one."""
+Console = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+
 class Gatherer:
     """Gathers what arrives while a commit is under way, and hands it on as one batch.
 
@@ -108,8 +113,10 @@ class Gatherer:
 class App:
     """The ASGI application."""
 
-    def __init__(self, routes: Routes) -> None:
+    def __init__(self, routes: Routes, console: Console | None = None) -> None:
+        """Make it; ``console`` is the application of what is below ``/console``, if there is one."""
         self._routes = routes
+        self._console = console
         self._events = Gatherer(routes.events)
         self._statuses = Gatherer(
             routes.statuses, name="settle", most=MAX_CALLBACKS, spacing=SPACING
@@ -121,6 +128,8 @@ class App:
         """Serve one connection's request; other protocols than HTTP are refused."""
         if scope["type"] == "lifespan":
             await self._lifespan(receive, send)
+        elif self._console and scope["type"] == "http" and _is_of_console(scope["path"]):
+            await self._console(scope, receive, send)
         elif scope["type"] == "http":
             await self._http(scope, receive, send)
         else:  # a WebSocket: close it before it opens
@@ -180,6 +189,10 @@ class App:
         self._inbound.close()
         self._others.shutdown()
         await send({"type": "lifespan.shutdown.complete"})
+
+
+def _is_of_console(path: str) -> bool:
+    return path == CONSOLE or path.startswith(f"{CONSOLE}/")
 
 
 async def _body(headers: dict[str, str], receive: Receive, most: int) -> bytes | None:

@@ -7,6 +7,7 @@ import zlib
 from collections import deque
 from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
+from itertools import islice
 from typing import NamedTuple
 
 from msgspec.structs import replace
@@ -93,6 +94,10 @@ class Book:
             sids = reversed(self._by_recipient.get((account, to), ()))
             return [self._messages[sid] for sid in sids]
         return [one for one in reversed(self._messages.values()) if one.account == account]
+
+    def newest(self, most: int) -> Iterator[Message]:
+        """Give the latest messages, customers' too, newest first."""
+        return islice(reversed(self._messages.values()), most)
 
     def alter(self, message: Message) -> None:
         """Put a message in the place of the one with its SID."""

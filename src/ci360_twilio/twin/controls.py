@@ -1,7 +1,7 @@
 """The twin's own resources under ``/twin/``: what people and tests see and steer it by.
 
-``GET /twin/messages``, ``/twin/letters`` and ``/twin/callbacks`` show; ``POST`` to ``/twin/letters``
-has a customer write, and to ``/twin/faults``, ``/twin/weather``, ``/twin/fates``, ``/twin/account`` and
+``GET /twin/messages``, ``/twin/letters`` and ``/twin/callbacks`` show; ``POST`` to ``/twin/phones`` and
+``/twin/conversation`` shows a part of it, to ``/twin/letters`` has a customer write, and to ``/twin/faults``, ``/twin/weather``, ``/twin/fates``, ``/twin/account`` and
 ``/twin/token`` plans and changes.
 """
 
@@ -14,6 +14,7 @@ import msgspec
 from ci360_twilio.twin.answer import Answer
 from ci360_twilio.twin.faults import FaultPlan
 from ci360_twilio.twin.loopback import names_loopback
+from ci360_twilio.twin.message import Message
 from ci360_twilio.twin.phone import Letter
 from ci360_twilio.twin.twilio import TwilioTwin
 from ci360_twilio.twin.wire import Request
@@ -77,6 +78,14 @@ class _LetterOrder(msgspec.Struct, forbid_unknown_fields=True):
     button_payload: str = ""
 
 
+class _PhonesOrder(msgspec.Struct, forbid_unknown_fields=True):
+    """Body of ``POST /twin/phones`` and ``/twin/conversation``."""
+
+    account: str
+    customer: str = ""
+    most: int = 50
+
+
 class _TokenOrder(msgspec.Struct, forbid_unknown_fields=True):
     """Body of ``POST /twin/token``."""
 
@@ -102,6 +111,8 @@ class Controls:
             ("GET", "/twin/callbacks"): self._show_callbacks,
             ("GET", "/twin/letters"): self._show_letters,
             ("POST", "/twin/letters"): self._write,
+            ("POST", "/twin/phones"): self._show_phones,
+            ("POST", "/twin/conversation"): self._show_conversation,
             ("POST", "/twin/faults"): self._plan,
             ("POST", "/twin/weather"): self._set_weather,
             ("POST", "/twin/fates"): self._plan_fates,
@@ -163,6 +174,18 @@ class Controls:
             for letter in self._twin.letters
         ]
         return Answer(200, {"letters": letters})
+
+    def _show_phones(self, body: bytes) -> Answer:
+        order = msgspec.json.decode(body, type=_PhonesOrder)
+        self._twin.check_account(order.account)
+        found = self._twin.phones(order.account, order.most)
+        return Answer(200, {"phones": [_on_a_phone(message) for message in found]})
+
+    def _show_conversation(self, body: bytes) -> Answer:
+        order = msgspec.json.decode(body, type=_PhonesOrder)
+        self._twin.check_account(order.account)
+        found = self._twin.conversation(order.account, order.customer, order.most)
+        return Answer(200, {"messages": [_on_a_phone(message) for message in found]})
 
     def _write(self, body: bytes) -> Answer:
         order = msgspec.json.decode(body, type=_LetterOrder)
@@ -232,6 +255,20 @@ class Controls:
         order = msgspec.json.decode(body, type=_TokenOrder)
         self._twin.rotate(order.account, order.token)
         return Answer(204, None)
+
+
+def _on_a_phone(message: Message) -> dict[str, object]:
+    """Show a message as its customer's phone has it."""
+    return {
+        "sid": message.sid,
+        "customer": message.customer,
+        "ours": message.ours,
+        "is_theirs": message.inbound,
+        "body": message.body,
+        "media": message.media,
+        "status": message.status,
+        "at": message.at,
+    }
 
 
 def _problem(status: int, words: str) -> Answer:

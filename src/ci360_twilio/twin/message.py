@@ -98,6 +98,16 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
         }
 
     @property
+    def customer(self) -> str:
+        """Whose phone it is on: the one who is not an account's number."""
+        return (self.sender or "") if self.inbound else self.to
+
+    @property
+    def ours(self) -> str:
+        """The account's number, or the service that has not chosen one yet."""
+        return self.to if self.inbound else self.sender or self.via or self.service or ""
+
+    @property
     def dated(self) -> datetime:
         """The date it is listed by: of being sent, until then of being made."""
         return self.sent_at or self.at

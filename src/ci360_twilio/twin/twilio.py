@@ -50,6 +50,10 @@ OPTED_OUT = 21610
 """The recipient wrote STOP: at once for a number, later by a callback for a Messaging Service."""
 
 
+_LOOKED_THROUGH = 20_000
+"""Messages among which those of phones are looked for: a page asks every few seconds."""
+
+
 class TwilioTwin:
     """Accounts and their messages. May be called from many threads.
 
@@ -160,6 +164,26 @@ class TwilioTwin:
             heard = self._book.find(sid, customer)
         senders = (one.sender or one.via for one in heard if not one.inbound)
         return next((sender for sender in senders if sender), None)
+
+    def phones(self, sid: str, most: int) -> list[Message]:
+        """Give the latest message from or to each customer, newest first, for so many customers."""
+        found: dict[str, Message] = {}
+        with self._lock:
+            self._catch_up()
+            for message in self._book.newest(_LOOKED_THROUGH):
+                if message.account == sid and len(found) < most:
+                    found.setdefault(message.customer, message)
+        return [*found.values()]
+
+    def conversation(self, sid: str, customer: str, most: int) -> list[Message]:
+        """Give what was written between an account and a customer lately, newest first."""
+        with self._lock:
+            self._catch_up()
+            return [
+                message
+                for message in self._book.newest(_LOOKED_THROUGH)
+                if message.account == sid and message.customer == customer
+            ][:most]
 
     def write(self, sid: str, letter: Letter) -> Message:
         """Have a customer write to a number of an account; gives the message that Twilio makes of it.

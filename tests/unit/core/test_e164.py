@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ci360_twilio.core.e164 import country_of
+from ci360_twilio.core.country import country_of
 
 
 @pytest.mark.parametrize(

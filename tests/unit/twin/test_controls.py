@@ -163,3 +163,27 @@ def test_an_order_that_is_not_understood_is_refused(
 ) -> None:
     """A spelling mistake is told, not ignored."""
     assert desk.order(path, order) == 400
+
+
+def test_phones_and_conversations_are_shown(desk: Desk) -> None:
+    """The latest message of each phone; and what was written between the two, both ways."""
+    for number in range(3):
+        assert desk.refused(To=f"+1201555010{number}", From=f"+1201555019{number}") is None
+    letter = {"account": SID, "from": TO, "to": FROM, "body": "Thank you"}
+    assert desk.order("/twin/letters", letter) == 201
+    phones = desk.call("POST", "/twin/phones", json.dumps({"account": SID}).encode()).body
+    assert phones is not None
+    assert [(one["customer"], one["is_theirs"]) for one in phones["phones"]] == [
+        ("+12015550101", True),
+        ("+12015550102", False),
+        ("+12015550100", False),
+    ]
+    asked = json.dumps({"account": SID, "customer": TO, "most": 5}).encode()
+    written = desk.call("POST", "/twin/conversation", asked).body
+    assert written is not None
+    assert [(one["body"], one["ours"]) for one in written["messages"]] == [
+        ("Thank you", FROM),
+        ("Hello", "+12015550191"),
+    ]
+    other = json.dumps({"account": f"AC{'b' * 32}"}).encode()
+    assert desk.call("POST", "/twin/phones", other).status == 404

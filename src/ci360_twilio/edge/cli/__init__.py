@@ -24,6 +24,7 @@ class Command(NamedTuple):
 
 COMMANDS: Mapping[str, Command] = {
     "demo": Command("demo", "Show the whole journey of a few events, with nothing set up."),
+    "console": Command("console", "Show the console while a campaign runs, with nothing set up."),
     "serve": Command("serve", "Answer CI360 over HTTP, and send what it asks for."),
     "worker": Command("serve", "Send what is due; for a server started with --no-worker."),
     "twin": Command("twin", "Run look-alikes of Twilio and CI360 here, to rehearse with."),
@@ -46,6 +47,7 @@ COMMANDS: Mapping[str, Command] = {
     "consent": Command("consent", "Who wants no messages: lists, single wishes, texts to read."),
     "export": Command("privacy", "Hand out all that is known of one person."),
     "erase": Command("privacy", "Forget one person; an opt-out stays in force."),
+    "people": Command("people", "Say who may sign in to the console, and what for."),
     "audit": Command("steer", "List what people did: who paused, canceled or replayed what."),
     "ledger": Command("ledger", "Back up, restore or check the ledger."),
     "aws": Command("aws", "Run it all on AWS: the stack, and its tenants."),

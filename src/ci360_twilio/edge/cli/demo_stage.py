@@ -32,6 +32,7 @@ TENANT = parse_tenant_id("demo")
 ACCOUNT, TOKEN = f"AC{'d' * 32}", "demo-token"
 SECRET, KEY = "demo-secret", "demo-key"
 SENDER = "+15005550006"
+LIFE = Life(until_sent=0.2, until_final=0.5)
 PATIENCE = 20.0
 """Seconds in which each step must have come to its end."""
 _HASH_KEY = "demo"
@@ -70,14 +71,20 @@ class Stage:
 
 
 @contextmanager
-def stage(folder: Path) -> Iterator[Stage]:
-    """Start everything, and end it."""
-    port = _free_port()
+def stage(folder: Path, *, port: int = 0, life: Life = LIFE) -> Iterator[Stage]:
+    """Start everything, and end it.
+
+    Args:
+        folder: for the ledger, the tenant's document and the log.
+        port: of the connector; any that is free unless told.
+        life: what becomes of messages.
+    """
+    port = port or _free_port()
     address = f"http://127.0.0.1:{port}"
     account = TwinAccount(
         sid=ACCOUNT,
         auth_token=TOKEN,
-        life=Life(until_sent=0.2, until_final=0.5),
+        life=life,
         inbound_url=inbound_address(address, TENANT),
     )
     twilio, faults = TwilioTwin(accounts=[account], clock=utc_now), FaultPlan()

@@ -16,7 +16,7 @@ from typing import IO, Any
 
 import msgspec
 
-from ci360_twilio.core.job import Job, State
+from ci360_twilio.core.job import Job, state_of
 from ci360_twilio.core.reasons import reason_words
 from ci360_twilio.edge.cli.asking import (
     add_asking,
@@ -140,11 +140,6 @@ def _row(job: Job, *, is_paused: bool) -> list[object]:
         span(job.left()) if not is_paused else "-",
         f"{job.created_at:%Y-%m-%d %H:%M}",
     ]
-
-
-def state_of(job: Job, *, is_paused: bool) -> str:
-    """Say in a word how far a job is."""
-    return "paused" if is_paused and job.state is State.RUNNING else str(job.state)
 
 
 def bar(job: Job) -> str:

@@ -9,10 +9,11 @@ from typing import Any
 
 from ci360_twilio.core.due import sweep
 from ci360_twilio.core.entry import Entry, Status
-from ci360_twilio.core.pause import Pause, paused_by
+from ci360_twilio.core.pause import Pause
 from ci360_twilio.edge.cli.given import age, open_ledger, tenant_named
 from ci360_twilio.edge.cli.screen import print_json, table
 from ci360_twilio.edge.cli.senders import print_senders
+from ci360_twilio.edge.story import pause_of
 from ci360_twilio.errors import SettingsError
 from ci360_twilio.flow.decision import target_of
 from ci360_twilio.logs import mask_number
@@ -102,14 +103,6 @@ def _reason(entry: Entry, pauses: list[Pause]) -> str | None:
     """Give the reason, and for what waits behind a pause what is paused."""
     pause = pause_of(entry, pauses)
     return f"{pause.reason} ({target_of(pause)})" if pause else entry.reason
-
-
-def pause_of(entry: Entry, pauses: list[Pause]) -> Pause | None:
-    """Give the pause behind which an entry waits, or will when its turn comes."""
-    if entry.status is not Status.ACCEPTED:
-        return None
-    placed = (pause for pause in pauses if pause.place == entry.place)
-    return next(placed, None) or paused_by(entry, pauses)
 
 
 def shown(entry: Entry) -> dict[str, Any]:

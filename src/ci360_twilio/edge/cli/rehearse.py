@@ -54,6 +54,9 @@ def add_rehearse(command: argparse.ArgumentParser) -> Run:
     command.add_argument(
         "--html", metavar="FILE", type=Path, help="write it as a page, too, into a new file"
     )
+    command.add_argument(
+        "--progress", action="store_true", help="tell on standard error how many rows were counted"
+    )
     command.epilog = (
         "Nothing is sent and nothing is written, whatever it finds; ends with 0 whenever there is "
         "a report."
@@ -67,7 +70,7 @@ def _rehearse(options: argparse.Namespace) -> int:
         tenant_id=tenant_named(options.tenant),
         prices=_prices(options.prices),
         with_ledger=not options.no_ledger,
-        progress=_progress if sys.stderr.isatty() else lambda _: None,
+        progress=_progress_of(options),
     )
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda signum, _: sys.exit(128 + signum))  # temporary files go then
@@ -130,8 +133,13 @@ def _prices(path: Path | None) -> Prices:
         raise SettingsError(f"{path} cannot be read as a price table.") from exc
 
 
-def _progress(rows: int) -> None:
-    print(f"\r{rows:,} rows", end="", file=sys.stderr, flush=True)
+def _progress_of(options: argparse.Namespace) -> Callable[[int], None]:
+    """Choose how progress is told: over and over on one line of a terminal, or line by line."""
+    if sys.stderr.isatty():
+        return lambda rows: print(f"\r{rows:,} rows", end="", file=sys.stderr, flush=True)
+    if options.progress:
+        return lambda rows: print(rows, file=sys.stderr, flush=True)
+    return lambda _: None
 
 
 def _print(report: Report) -> None:

@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ci360_twilio.edge.http import Routes, is_loopback
 from ci360_twilio.edge.supervised import Supervised, when_left_alone
@@ -21,6 +22,9 @@ from ci360_twilio.flow.patience import ATTEMPT_SECONDS
 from ci360_twilio.logs import Log, capture_foreign
 from ci360_twilio.settings import Settings, read_settings, unknown_names
 from ci360_twilio.wiring import Parts, has_files, wire
+
+if TYPE_CHECKING:
+    from ci360_twilio.edge.console.opening import Opened
 
 Run = Callable[[argparse.Namespace], int]
 
@@ -87,8 +91,9 @@ def _serve(options: argparse.Namespace) -> int:
         log = make_log(settings, "server")
         parts = wire(settings, log)
         routes = _routes(parts, options.host)
+        console = _console(parts, options.host)
         config = uvicorn.Config(
-            App(routes),
+            App(routes, console.app if console else None),
             host=options.host,
             port=options.port,
             access_log=False,
@@ -119,6 +124,8 @@ def _serve(options: argparse.Namespace) -> int:
             log.info("server.starting", address=_address(options, settings))
             server.run()
         finally:
+            if console:
+                console.close()
             if supervisor:
                 supervisor.stop()
             parts.close()
@@ -143,6 +150,16 @@ def _routes(parts: Parts, host: str) -> Routes:
         metrics=metrics.exporter(parts.store),
         metrics_token=settings.metrics_token,
     )
+
+
+def _console(parts: Parts, host: str) -> Opened | None:
+    """Open the console, where what it needs is installed."""
+    try:
+        from ci360_twilio.edge.console.opening import open_console
+    except ImportError as exc:
+        parts.log.info("console.absent", needs="ci360-twilio-connector[console]", missing=exc.name)
+        return None
+    return open_console(parts, on_loopback=is_loopback(host))
 
 
 def _address(options: argparse.Namespace, settings: Settings) -> str:

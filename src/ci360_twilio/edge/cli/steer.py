@@ -11,7 +11,6 @@ from ci360_twilio.core.entry import Entry, Status
 from ci360_twilio.core.reasons import in_words
 from ci360_twilio.core.receipt import ProviderStatus, Receipt
 from ci360_twilio.core.replay import REPLAYABLE
-from ci360_twilio.core.tenant import Tenant
 from ci360_twilio.edge.cli.asking import (
     add_asking,
     add_reason,
@@ -28,11 +27,11 @@ from ci360_twilio.edge.cli.given import (
     tenant_named,
 )
 from ci360_twilio.edge.cli.screen import print_json, printable, table
+from ci360_twilio.edge.twilio_look import look_up
 from ci360_twilio.errors import NotKnown, SettingsError
 from ci360_twilio.flow.decision import Resolution
 from ci360_twilio.flow.selection import Chosen, Named, Selection
 from ci360_twilio.logs import mask_number
-from ci360_twilio.ports import Finder
 from ci360_twilio.settings import Settings, read_settings
 from ci360_twilio.wiring import make_tenants, utc_now
 
@@ -214,23 +213,11 @@ def _looked_up(entry: Entry, receipt: Receipt, settings: Settings) -> Receipt:
     """Ask Twilio whether a message is to the entry's recipient; gives what it says of it."""
     client = TwilioClient(connections=1)
     try:
-        return _matching(client, make_tenants(settings).get(entry.tenant_id), entry, receipt)
+        return look_up(client, make_tenants(settings).get(entry.tenant_id), entry, receipt)
+    except NotKnown as exc:
+        raise NotKnown(f"{exc.message} If you know better, add --offline.") from exc
     finally:
         client.close()
-
-
-def _matching(finder: Finder, tenant: Tenant, entry: Entry, receipt: Receipt) -> Receipt:
-    if entry.message is not None:
-        since = entry.started_at or entry.created_at
-        for row in finder.search(tenant, entry.message.to, since=since):
-            if row.receipt.sid == receipt.sid:
-                return row.receipt
-    if finder.fetch(tenant, receipt.sid) is None:
-        raise NotKnown("The tenant's Twilio account has no message of that SID.")
-    raise NotKnown(
-        "Twilio does not list that message among those to this recipient; if you know better, "
-        "add --offline."
-    )
 
 
 def _say(left: Mapping[str, int], words: str) -> None:

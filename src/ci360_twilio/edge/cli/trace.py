@@ -4,43 +4,22 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Iterable, Iterator
-from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any
 
-from ci360_twilio.core.codes import explain
-from ci360_twilio.core.consent import EVERY_SENDER, Consent, Subject, person_of
-from ci360_twilio.core.due import Work, due, sweep
-from ci360_twilio.core.entry import Entry, Status
-from ci360_twilio.core.inbound import Inbound
-from ci360_twilio.core.pace import is_paced_place
-from ci360_twilio.core.pause import Pause, is_paused_place
+from ci360_twilio.core.advice import advice_on
 from ci360_twilio.core.reasons import in_words, reason_words
 from ci360_twilio.core.report import Report
 from ci360_twilio.core.tenant import TenantId
-from ci360_twilio.core.wish import Wish
 from ci360_twilio.edge.cli.given import open_ledger, tenant_named
-from ci360_twilio.edge.cli.messages import pause_of, shown
+from ci360_twilio.edge.cli.messages import shown
 from ci360_twilio.edge.cli.screen import print_json, printable, table
+from ci360_twilio.edge.story import Story, find_entries, next_look, standing, tell, waits_since
 from ci360_twilio.errors import NotKnown
-from ci360_twilio.flow.decision import target_of
 from ci360_twilio.logs import mask_number
-from ci360_twilio.ports import InboundQuery, Query, Store
+from ci360_twilio.ports import Store
 from ci360_twilio.wiring import utc_now
 
 Run = Callable[[argparse.Namespace], int]
-
-MOST_REPLIES = 50
-
-
-class Story(NamedTuple):
-    """All that belongs to one event."""
-
-    entry: Entry
-    replies: tuple[Inbound, ...]
-    """Oldest first."""
-    consent: Consent | None
-    """The recipient's wish that decides."""
-    pauses: list[Pause]
 
 
 def add_trace(command: argparse.ArgumentParser) -> Run:
@@ -67,47 +46,16 @@ def _trace(options: argparse.Namespace) -> int:
 
 
 def _find(store: Store, name: str, tenant_id: TenantId | None) -> Story:
-    """Find an event by its guid, by its message's SID, or by the SID of an answer to it.
+    """Find the one event that is meant.
 
     Raises:
         NotKnown: there is none, or there are several.
     """
-    found = store.find(Query(guid=name, tenant_id=tenant_id, limit=10))
-    found = found or store.find(Query(sid=name, tenant_id=tenant_id, limit=10))
-    if not found:
-        letters = store.find_inbound(InboundQuery(sid=name, tenant_id=tenant_id, limit=10))
-        keys = [letter.answers for letter in letters if letter.answers is not None]
-        found = [entry for entry in store.get_many(keys) if entry is not None]
-        if letters and not found:
-            raise NotKnown(
-                "That is a text of somebody to whom nothing is known to have been sent from the "
-                "number that they wrote to."
-            )
-    if not found:
-        raise NotKnown(
-            "Nothing is known of this event: it never passed the door (400, 401, 403 and 413 "
-            "leave no entry; the log has them), or its entry was deleted after its retention, "
-            "or erased."
-        )
+    found = find_entries(store, name, tenant_id)
     if len(found) > 1:
         tenants = ", ".join(sorted(entry.tenant_id for entry in found))
         raise NotKnown(f"Several tenants have this event ({tenants}); add --tenant.")
-    entry = sweep(found[0], utc_now())
-    return Story(entry, *_of_the_recipient(store, entry), store.pauses())
-
-
-def _of_the_recipient(store: Store, entry: Entry) -> tuple[tuple[Inbound, ...], Consent | None]:
-    """Give what the recipient answered to this message, and their wish as far as it decides here."""
-    if entry.message is None:
-        return (), None
-    person = person_of(entry.message.to)
-    query = InboundQuery(tenant_id=entry.tenant_id, customer=person, limit=MOST_REPLIES)
-    replies = (one for one in store.find_inbound(query)[::-1] if one.answers == entry.key)
-    groups = dict.fromkeys((EVERY_SENDER, entry.consent_group or EVERY_SENDER))
-    subjects = [Subject(entry.tenant_id, person, group) for group in groups]
-    consents = [one for one in store.consents(subjects) if one is not None]
-    deciding = next((one for one in consents if one.blocked), None)
-    return tuple(replies), deciding or next(iter(consents), None)
+    return tell(store, found[0], utc_now())
 
 
 def story(of: Story) -> dict[str, Any]:
@@ -119,9 +67,9 @@ def story(of: Story) -> dict[str, Any]:
         "error_code": entry.error_code,
         "carrier_done": entry.carrier_done,
         "generated_at": entry.generated_at,
-        "waits_since": _waits_since(entry),
+        "waits_since": waits_since(entry),
         "looks": entry.looks,
-        "next_look_at": _next_look(entry),
+        "next_look_at": next_look(entry),
         "guessed": entry.guessed,
         "replay_of": entry.replay_of,
         "replayed_by": entry.replayed_by,
@@ -167,8 +115,8 @@ def _tell(of: Story) -> None:
     print(f"  {in_words(entry)}")
     for field, issue in entry.problems:
         print(f"  - {printable(field)}: {printable(issue)}")
-    if entry.error_code:
-        print(f"  What to do: {explain(entry.error_code).advice}")
+    if advice := advice_on(entry):
+        print(f"  What to do: {advice}")
     if entry.message:
         print(
             f"  To {mask_number(entry.message.to)}, from {printable(entry.message.sender)}", end=""
@@ -180,7 +128,7 @@ def _tell(of: Story) -> None:
             print(
                 "  Its SID was found in Twilio's list by looking alike; nothing has confirmed it."
             )
-    for words in _state(of):
+    for words in standing(of):
         print(f"  {printable(words)}")
     print()
     rows = [
@@ -190,17 +138,10 @@ def _tell(of: Story) -> None:
     print(table(("WHEN (UTC)", "STEP", "DECISION", "REASON"), rows))
     if entry.history_dropped:
         print(f"({entry.history_dropped} steps in between are left out)")
-    told = [*_told(_reports(of))]
+    told = [*_told(of.reports)]
     if told:
         print()
         print(table(("TOLD TO CI360", "STATE", "CAME ABOUT (UTC)", "ATTEMPTS", "NOTE"), told))
-
-
-def _reports(of: Story) -> Iterator[Report]:
-    """Give the reports of an entry, and of what was answered to it."""
-    yield from of.entry.reports
-    for one in of.replies:
-        yield from one.reports
 
 
 def _told(reports: Iterable[Report]) -> Iterator[tuple[object, ...]]:
@@ -212,67 +153,3 @@ def _told(reports: Iterable[Report]) -> Iterator[tuple[object, ...]]:
         elif one.due_at:
             note = f"sent next {one.due_at:%Y-%m-%d %H:%M:%S}"
         yield one.outcome, one.state, f"{one.at:%Y-%m-%d %H:%M:%S}", one.attempts, note
-
-
-def _state(of: Story) -> Iterator[str]:
-    """Say what an entry waits for, how often it was looked for, and what belongs to it."""
-    entry = of.entry
-    pause, waits = pause_of(entry, of.pauses), _waits_since(entry)
-    since = f", since {waits:%Y-%m-%d %H:%M:%S} UTC" if waits else ""
-    if pause is not None:
-        yield f"It waits for the end of a pause ({target_of(pause)}){since}."
-    elif is_paused_place(entry.place):
-        yield f"The pause is gone that it waited behind{since}; its turn comes next."
-    elif is_paced_place(entry.place):
-        yield f"It waits for its sender's turn{since}."
-    if entry.looks or entry.status is Status.UNKNOWN:
-        looked, then = _next_look(entry), "it is not asked again"
-        if looked:
-            then = f"it is asked next at {looked:%Y-%m-%d %H:%M:%S} UTC"
-        times = f"{entry.looks} time{'' if entry.looks == 1 else 's'}"
-        yield f"Twilio was asked {times} what became of it; {then}."
-    if entry.replay_of:
-        yield f"It sends the message of {entry.replay_of} again."
-    if entry.replayed_by:
-        yield f"Its message is sent again by {entry.replayed_by}."
-    if entry.carrier_done:
-        yield f"The carrier was done with it at {_carrier_words(entry.carrier_done)}."
-    for one in of.replies:
-        what = f"{len(one.heard.body)} characters, {one.heard.media_count} media"
-        wish = "" if one.wish is Wish.NONE else f", read as {one.wish}"
-        yield f"Answered at {one.heard_at:%Y-%m-%d %H:%M:%S} UTC by {one.heard.sid}: {what}{wish}."
-    if of.consent is not None:
-        yield from _wish(of.consent)
-    mute = next((one for one in of.pauses if one.silences(entry.tenant_id)), None)
-    if mute is not None and any(one.state == "owed" for one in _reports(of)):
-        yield f"CI360 is told nothing at present: {reason_words(mute.reason)}"
-
-
-def _wish(consent: Consent) -> Iterator[str]:
-    since = f" since {consent.since:%Y-%m-%d %H:%M:%S} UTC" if consent.since else ""
-    if consent.state == "out":
-        yield f"The recipient is opted out{since}."
-    elif consent.state == "review":
-        yield "The recipient is blocked until a person has read a text: ci360-twilio consent review."
-    else:
-        yield f"The recipient is opted in{since}."
-
-
-def _carrier_words(done: str) -> str:
-    """Write ``YYMMDDhhmm`` as people do, and what else came as it is; the zone is the carrier's own."""
-    if len(done) != len("YYMMDDhhmm"):
-        return f"{done} by its own clock"
-    return f"20{done[:2]}-{done[2:4]}-{done[4:6]} {done[6:8]}:{done[8:10]} by its own clock"
-
-
-def _waits_since(entry: Entry) -> datetime | None:
-    """Tell since when an entry waits in its place."""
-    if entry.place is None:
-        return None
-    return next((step.at for step in entry.history[::-1] if step.decision == "waits"), None)
-
-
-def _next_look(entry: Entry) -> datetime | None:
-    """Tell when Twilio is asked next what became of a message."""
-    when = due(entry)
-    return when.at if when.work in (Work.FIND, Work.FETCH) else None
