@@ -24,7 +24,7 @@ from ci360_twilio.core.tenant import TenantId
 from ci360_twilio.edge.console.accounts import Accounts
 from ci360_twilio.edge.console.app import make_console
 from ci360_twilio.edge.console.desk import Desk
-from ci360_twilio.edge.console.door import Door
+from ci360_twilio.edge.console.door import LOCAL_COOKIE, SECURE_COOKIE, Door
 from ci360_twilio.edge.console.sessions import Sessions
 from ci360_twilio.edge.console.signing import Signing
 from ci360_twilio.wiring import Parts, utc_now
@@ -123,6 +123,7 @@ class Console:
         *,
         on_loopback: bool = True,
         is_https: bool = False,
+        public_origin: str | None = None,
         accounts: Accounts | None = None,
     ) -> None:
         """Open it; with ``accounts`` that many tests share."""
@@ -136,6 +137,7 @@ class Console:
             on_loopback=on_loopback,
             is_https=is_https,
             has_oidc=False,
+            public_origin=public_origin,
         )
         self.app = make_console(self.desk, self.door, Signing(self.desk, self.door))
         self.runner = asyncio.Runner()
@@ -169,7 +171,8 @@ class Console:
         person = Person(name=name or f"{role} elsewhere", role=role, tenants=tenants or None)
         token, session = self.sessions.begin(person=person)
         browser = self.browser(**options)
-        browser.cookies.set("console", token)
+        for name in (SECURE_COOKIE, LOCAL_COOKIE):
+            browser.cookies.set(name, token)
         browser.csrf = session.csrf
         return browser
 

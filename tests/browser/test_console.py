@@ -108,6 +108,37 @@ def test_a_creative_is_mended_in_the_workshop_and_tried(console: Site, opening: 
     assert seen.trouble == []
 
 
+def test_enter_in_a_field_of_the_workshop_sends_nothing(console: Site, opening: Open) -> None:
+    """A test may cost, and reach somebody: it takes the button."""
+    page, _ = opening()
+    console.sign_in(page)
+    page.goto(f"{console.address}/workshop")
+    before = len(console.on.twilio.messages)
+    for field in ("firstname", "phone"):
+        page.get_by_role("textbox", name=field, exact=True).press("Enter")
+    page.get_by_label("To the twin's phone of").press("Enter")
+    expect(page.get_by_role("heading", name="Creative workshop")).to_be_visible()
+    assert page.url.endswith("/workshop")
+    assert len(console.on.twilio.messages) == before
+
+
+def test_what_is_open_stays_open_while_the_page_refreshes_itself(
+    console: Site, opening: Open
+) -> None:
+    """And the chart is the same one, drawn anew."""
+    page, _ = opening()
+    console.post("+12015550166")
+    console.sign_in(page)
+    page.get_by_text("Figures", exact=True).click()
+    came = page.locator(".funnel li", has_text="events came in").locator("b")
+    before = int(came.inner_text())
+    console.post("+12015550167")
+    expect(came).to_have_text(str(before + 1), timeout=20_000)
+    expect(page.get_by_role("group", name="Table").first).to_be_visible()
+    assert page.locator("details[open]").count() == 1
+    assert page.locator("figure.chart canvas").count() == 1
+
+
 def test_what_is_paused_waits_until_it_is_resumed(console: Site, opening: Open) -> None:
     """Both are asked for, with a number; nothing goes out in between."""
     page, _ = opening()

@@ -58,6 +58,17 @@ class Person(msgspec.Struct, frozen=True, kw_only=True):
     tenants: tuple[TenantId, ...] | None = None
     """Whose messages they see; ``None`` for all tenants'."""
 
+    def __str__(self) -> str:
+        """Say what they may do, and for whom."""
+        return (
+            f"{self.role} of {'all tenants' if self.tenants is None else ', '.join(self.tenants)}"
+        )
+
+    @property
+    def only_tenant(self) -> TenantId | None:
+        """The tenant whose messages alone they see, if it is one."""
+        return self.tenants[0] if self.tenants and len(self.tenants) == 1 else None
+
     def may(self, right: Right) -> bool:
         """Tell whether the person has a right."""
         return _ORDER.index(self.role) >= _ORDER.index(_FIRST[right])

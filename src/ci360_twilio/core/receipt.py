@@ -129,6 +129,10 @@ _LONGEST_DATE = 100
 _DONE = re.compile(r"[0-9]{6,14}")
 
 
+MESSAGE_SID = re.compile(r"(?:SM|MM)[0-9a-fA-F]{32}")
+"""What Twilio's SIDs of messages look like (docs/glossary/what-is-a-sid); for what people type."""
+
+
 def is_sid(value: object) -> TypeIs[str]:
     """Tell whether a value may be the SID of a message."""
     return isinstance(value, str) and len(value) <= _LONGEST and value.isascii() and value.isalnum()

@@ -121,6 +121,11 @@ def count_segments(text: str, *, smart_encoding: bool = False) -> Segments:
     return _ucs_2(text, replacements)
 
 
+def doubled(text: str) -> str:
+    """Give the characters of a text that count twice in GSM-7, each once, in order of appearance."""
+    return "".join(character for character in dict.fromkeys(text) if character in _EXTENDED)
+
+
 def smart_encode(text: str) -> str:
     """Replace what Twilio's Smart Encoding replaces, even where the text stays UCS-2."""
     return text if _GSM_7.issuperset(text) else text.translate(_smart_map())

@@ -132,9 +132,7 @@ def _wish(consent: Consent) -> str:
     if consent.state == "out":
         return f"The recipient is opted out{since}."
     if consent.state == "review":
-        return (
-            "The recipient is blocked until a person has read a text: ci360-twilio consent review."
-        )
+        return "The recipient is blocked until a person has read a text, under Consents in the console or by: ci360-twilio consent review."
     return f"The recipient is opted in{since}."
 
 

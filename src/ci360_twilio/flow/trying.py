@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from datetime import datetime, timedelta
 
 import msgspec
@@ -19,7 +18,9 @@ TTL = timedelta(hours=1)
 EVENT_NAME = "console test"
 
 
-def try_out(ledger: Entering, tenant: Tenant, message: Message, *, now: datetime) -> Entry:
+def try_out(
+    ledger: Entering, tenant: Tenant, message: Message, *, guid: str, now: datetime
+) -> Entry:
     """Write the entry of a test; a worker sends it as any other, through consent and limits.
 
     CI360 is told nothing of it: it is about no customer of a task.
@@ -28,6 +29,7 @@ def try_out(ledger: Entering, tenant: Tenant, message: Message, *, now: datetime
         ledger: where it is written.
         tenant: whose account sends it.
         message: to the phone that is meant.
+        guid: of the test; one that is known sends nothing.
         now: the present moment.
 
     Raises:
@@ -37,7 +39,7 @@ def try_out(ledger: Entering, tenant: Tenant, message: Message, *, now: datetime
     entry = entry_of(
         judge(message, (), untold, "creative"),
         untold,
-        f"test-{uuid.uuid4()}",
+        guid,
         Origin(event_name=EVENT_NAME),
         now=now,
         since=now,

@@ -6,6 +6,7 @@ import argparse
 import random
 import secrets
 import signal
+import socket
 import tempfile
 import threading
 import uuid
@@ -64,6 +65,7 @@ def _console(options: argparse.Namespace) -> int:
             f"console needs the extra: pip install 'ci360-twilio-connector[console]' ({exc.name})"
         )
         raise SettingsError(words) from exc
+    _check_port(options.port)
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
@@ -83,6 +85,16 @@ def _console(options: argparse.Namespace) -> int:
             play.until(stopping, options.rate)
     print("Stopped; nothing is left behind.")
     return 0
+
+
+def _check_port(port: int) -> None:
+    """Raise ``SettingsError`` where nothing can listen: else another server would be taken for this one."""
+    if not 1 <= port <= 65_535:
+        raise SettingsError("Ports are 1 to 65535.")
+    try:
+        socket.create_server(("127.0.0.1", port)).close()
+    except OSError as exc:
+        raise SettingsError(f"Port {port} is taken; choose another with --port.") from exc
 
 
 class Play:

@@ -97,11 +97,6 @@ def _noting(action: str, name: str, detail: str | None = None) -> Callable[[], N
     return write
 
 
-def _words(person: Person) -> str:
-    whose = "all tenants" if person.tenants is None else ", ".join(person.tenants)
-    return f"{person.role} of {whose}"
-
-
 def _tenants(options: argparse.Namespace) -> tuple[TenantId, ...] | None:
     return tuple(dict.fromkeys(map(tenant_of, options.tenant))) or None
 
@@ -133,7 +128,7 @@ def _list(_options: argparse.Namespace) -> int:
 def _add(options: argparse.Namespace) -> int:
     person = Person(name=options.name, role=Role(options.role), tenants=_tenants(options))
     with _accounts() as accounts:
-        accounts.add(person, _typed(), _noting("add person", person.name, _words(person)))
+        accounts.add(person, _typed(), _noting("add person", person.name, str(person)))
     print(f"{person.name} may sign in at /console, as {person.role}.")
     return 0
 
@@ -141,7 +136,7 @@ def _add(options: argparse.Namespace) -> int:
 def _rights(options: argparse.Namespace) -> int:
     with _accounts() as accounts:
         person = Person(name=options.name, role=Role(options.role), tenants=_tenants(options))
-        record = _noting("change person", person.name, _words(person))
+        record = _noting("change person", person.name, str(person))
         accounts.set_rights(person.name, person.role, person.tenants, record)
     print(f"{options.name} is {options.role} now.")
     return 0

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from ci360_twilio.edge.http import Routes, is_loopback
 from ci360_twilio.edge.supervised import Supervised, when_left_alone
@@ -159,7 +160,9 @@ def _console(parts: Parts, host: str) -> Opened | None:
     except ImportError as exc:
         parts.log.info("console.absent", needs="ci360-twilio-connector[console]", missing=exc.name)
         return None
-    return open_console(parts, on_loopback=is_loopback(host))
+    public = urlsplit(parts.settings.public_url or "http://localhost").hostname or ""
+    is_ours = is_loopback(host) and is_loopback(public) and not parts.settings.trusted_proxies
+    return open_console(parts, on_loopback=is_ours)
 
 
 def _address(options: argparse.Namespace, settings: Settings) -> str:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import re
 from collections.abc import Callable, Mapping
 
 from ci360_twilio.clients.twilio import TwilioClient
 from ci360_twilio.core.entry import Entry, Status
 from ci360_twilio.core.reasons import in_words
-from ci360_twilio.core.receipt import ProviderStatus, Receipt
+from ci360_twilio.core.receipt import MESSAGE_SID, ProviderStatus, Receipt
 from ci360_twilio.core.replay import REPLAYABLE
 from ci360_twilio.edge.cli.asking import (
     add_asking,
@@ -36,8 +35,6 @@ from ci360_twilio.settings import Settings, read_settings
 from ci360_twilio.wiring import make_tenants, utc_now
 
 Run = Callable[[argparse.Namespace], int]
-
-_SID = re.compile(r"(?:SM|MM)[0-9a-fA-F]{32}")
 
 
 def add_cancel(command: argparse.ArgumentParser) -> Run:
@@ -176,7 +173,7 @@ def _resolve(options: argparse.Namespace) -> int:
     resolution = Resolution(options.resolution)
     if (resolution is Resolution.SENT) is not bool(options.sid):
         raise SettingsError("--sid names Twilio's message: with sent, and with nothing else.")
-    if options.sid and not _SID.fullmatch(options.sid):
+    if options.sid and not MESSAGE_SID.fullmatch(options.sid):
         raise SettingsError("A SID is SM or MM and 32 hexadecimal digits.")
     chosen = Named(guids=(options.guid,), tenant_id=tenant_named(options.tenant))
     sends = resolution is Resolution.RESEND

@@ -30,7 +30,7 @@ SHORTEST, LONGEST = 12, 200
 """Characters of a password (NIST SP 800-63B asks for 8 at least, and for no rules of what is in it)."""
 
 
-class Account(msgspec.Struct, frozen=True, kw_only=True):
+class Account(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Somebody who signs in with a password."""
 
     person: Person
@@ -125,9 +125,16 @@ class Accounts:
 
         self._change(change, record)
 
-    def set_password(self, name: str, password: str, record: Record = lambda: None) -> None:
+    def set_password(
+        self,
+        name: str,
+        password: str,
+        record: Record = lambda: None,
+        expected: Person | None = None,
+    ) -> None:
         """Set somebody's password, which ends their sessions. Raises as :meth:`alter` does."""
-        self.alter(name, record, password=self._hashed(password), changed_at=utc_now())
+        hashed = self._hashed(password)
+        self.alter(name, record, expected, password=hashed, changed_at=utc_now())
 
     def set_rights(
         self,
@@ -135,37 +142,51 @@ class Accounts:
         role: Role,
         tenants: tuple[TenantId, ...] | None,
         record: Record = lambda: None,
+        expected: Person | None = None,
     ) -> None:
         """Say what somebody may do, and for which tenants. Raises as :meth:`alter` does."""
-        known = self._known(name).person
-        self.alter(name, record, person=Person(name=known.name, role=role, tenants=tenants))
+        known = self.known(name).person
+        person = Person(name=known.name, role=role, tenants=tenants)
+        self.alter(name, record, expected or known, person=person)
 
-    def alter(self, name: str, record: Record = lambda: None, **changes: object) -> None:
+    def alter(
+        self,
+        name: str,
+        record: Record = lambda: None,
+        expected: Person | None = None,
+        **changes: object,
+    ) -> None:
         """Change an account.
+
+        Args:
+            name: of the account.
+            record: see :data:`Record`.
+            expected: what whoever changes it knows of them.
+            changes: members of the account.
 
         Raises:
             NotKnown: there is nobody of that name.
-            SettingsError: nobody would be left who administers everything.
+            SettingsError: they are not as expected any more, or nobody would be left who administers
+                everything.
         """
 
         def change(document: _Document) -> _Document:
-            people = tuple(
-                msgspec.structs.replace(one, **changes) if _is(one, name) else one
-                for one in document.people
-            )
-            return _kept(document, people)
+            found = _found(document, name, expected)
+            altered = msgspec.structs.replace(found, **changes)
+            people = (altered if one is found else one for one in document.people)
+            return _kept(document, tuple(people))
 
-        self._known(name)
         self._change(change, record)
 
-    def drop(self, name: str, record: Record = lambda: None) -> None:
+    def drop(
+        self, name: str, record: Record = lambda: None, expected: Person | None = None
+    ) -> None:
         """Let somebody in no longer. Raises as :meth:`alter` does."""
 
         def change(document: _Document) -> _Document:
-            people = tuple(one for one in document.people if not _is(one, name))
-            return _kept(document, people)
+            found = _found(document, name, expected)
+            return _kept(document, tuple(one for one in document.people if one is not found))
 
-        self._known(name)
         self._change(change, record)
 
     def test_numbers(self, tenant_id: TenantId) -> list[TestNumber]:
@@ -213,7 +234,8 @@ class Accounts:
         except UnicodeEncodeError as exc:
             raise SettingsError("A password is made of characters.") from exc
 
-    def _known(self, name: str) -> Account:
+    def known(self, name: str) -> Account:
+        """Find somebody by name, in any case; raises ``NotKnown`` where there is nobody."""
         account = self.account(name)
         if account is None:
             raise NotKnown(f"There is nobody named {name}.")
@@ -270,6 +292,15 @@ class Accounts:
 
 def _is(account: Account, name: str) -> bool:
     return account.person.name.casefold() == name.casefold()
+
+
+def _found(document: _Document, name: str, expected: Person | None) -> Account:
+    found = next((one for one in document.people if _is(one, name)), None)
+    if found is None:
+        raise NotKnown(f"There is nobody named {name}.")
+    if expected is not None and found.person != expected:
+        raise SettingsError("Somebody has changed that person meanwhile; look again.")
+    return found
 
 
 def _same(one: TestNumber, other: TestNumber) -> bool:

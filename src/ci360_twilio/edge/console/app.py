@@ -15,9 +15,9 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from ci360_twilio.edge.console.answering import Answering
 from ci360_twilio.edge.console.desk import ROOT, Desk, Page
 from ci360_twilio.edge.console.door import HEADERS, Door
-from ci360_twilio.edge.console.kitchen import Kitchen
 from ci360_twilio.edge.console.pages import PAGES
 from ci360_twilio.edge.console.signing import Signing
 
@@ -28,16 +28,16 @@ YEAR = "public, max-age=31536000, immutable"
 def make_console(desk: Desk, door: Door, signing: Signing) -> ASGIApp:
     """Make the application; paths begin with ``/console``."""
     desk.pages.globals["asset"] = _asset
-    kitchen = Kitchen(desk, door)
+    answering = Answering(desk, door)
     routes: list[BaseRoute] = [
         Mount(f"{ROOT}/static", StaticFiles(directory=STATIC)),
-        *signing.routes(kitchen),
+        *signing.routes(answering),
         *(
-            Route(ROOT + page.path, _Endpoint(kitchen, page), methods=[page.method])
+            Route(ROOT + page.path, _Endpoint(answering, page), methods=[page.method])
             for page in PAGES
         ),
     ]
-    app = Starlette(routes=routes, exception_handlers={HTTPException: kitchen.nothing_here})
+    app = Starlette(routes=routes, exception_handlers={HTTPException: answering.nothing_here})
     return _WithHeaders(app)
 
 
@@ -72,11 +72,11 @@ class _WithHeaders:
 class _Endpoint:
     """One page as an application of its own."""
 
-    def __init__(self, kitchen: Kitchen, page: Page) -> None:
-        self._kitchen, self._page = kitchen, page
+    def __init__(self, answering: Answering, page: Page) -> None:
+        self._answering, self._page = answering, page
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
-        answer = self._kitchen.answer(request, self._page)
-        response = await self._kitchen.safely(answer, self._page.path)
+        answer = self._answering.answer(request, self._page)
+        response = await self._answering.safely(answer, self._page.path)
         await response(scope, receive, send)

@@ -143,10 +143,10 @@ class Visit(NamedTuple):
         """Give a field of the form without space around it; an absent one is empty."""
         return self.whole(name).strip()
 
-    def whole(self, name: str) -> str:
-        """Give a field of the form as it is."""
+    def whole(self, name: str, most: int = MOST_TEXT) -> str:
+        """Give a field of the form as it is, up to so many characters."""
         value = self.form.get(name, "")
-        return value[:MOST_TEXT] if isinstance(value, str) else ""
+        return value[:most] if isinstance(value, str) else ""
 
     def upload(self, name: str) -> UploadFile | None:
         """Give a file of the form, if there is one."""

@@ -58,6 +58,7 @@ class Door:
         on_loopback: bool,
         is_https: bool,
         has_oidc: bool,
+        public_origin: str | None = None,
     ) -> None:
         """Make it.
 
@@ -67,12 +68,14 @@ class Door:
             on_loopback: the server is bound to loopback.
             is_https: browsers reach it by an address that begins with ``https``.
             has_oidc: whether people may sign in elsewhere.
+            public_origin: where browsers reach it, besides the host that they name.
         """
         self._accounts = accounts
         self._sessions = sessions
         self._on_loopback = on_loopback
         self._is_https = is_https
         self._has_oidc = has_oidc
+        self._public_origin = public_origin
 
     def has_people(self) -> bool:
         """Tell whether anybody can sign in; without anybody the console is this machine's."""
@@ -105,14 +108,18 @@ class Door:
             return Caller(session, token, LOCAL, is_new=True)
         return Caller(session, token, self._person(session))
 
-    def is_forged(self, request: HTTPConnection, form: FormData, session: Session) -> bool:
-        """Tell whether a form was not sent by a page of ours."""
+    def is_foreign(self, request: HTTPConnection) -> bool:
+        """Tell whether a page of somebody else's makes a request, before any of its body is read."""
         site = request.headers.get("sec-fetch-site", "same-origin")
         origin = request.headers.get("origin")
-        host = request.headers.get("host", "")
         if site not in ("same-origin", "none"):
             return True
-        if origin is not None and origin.partition("://")[2] != host:
+        host = request.headers.get("host", "")
+        return origin not in (None, f"http://{host}", f"https://{host}", self._public_origin)
+
+    def is_forged(self, request: HTTPConnection, form: FormData, session: Session) -> bool:
+        """Tell whether a form was not sent by a page of ours."""
+        if self.is_foreign(request):
             return True
         given = form.get("csrf", "")
         given = given if isinstance(given, str) else ""
@@ -144,7 +151,7 @@ class Door:
         if session.account is None:
             return session.person
         account = self._accounts.account(session.account)  # as their rights are now
-        if account is None or account.changed_at > session.began_at:
+        if account is None or account.changed_at != session.account_changed_at:
             return None
         return account.person
 

@@ -94,7 +94,7 @@ class OidcSettings:
     scopes: tuple[str, ...] = ("openid", "email", "profile")
 
 
-class Group(msgspec.Struct, frozen=True):
+class Group(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What the members of one of the provider's groups may do here."""
 
     role: Role

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import msgspec
 from starlette.types import ASGIApp
 
 from ci360_twilio.core.prices import LIST_PRICES, Prices, parse_prices
+from ci360_twilio.core.tenant import parse_tenant_id
 from ci360_twilio.edge.console.accounts import Accounts
 from ci360_twilio.edge.console.app import make_console
 from ci360_twilio.edge.console.desk import ROOT, Desk
 from ci360_twilio.edge.console.door import Door
 from ci360_twilio.edge.console.sessions import Sessions
 from ci360_twilio.edge.console.signing import Signing
-from ci360_twilio.errors import PeopleUnreadable, SettingsError
+from ci360_twilio.errors import BadTenantId, PeopleUnreadable, SettingsError
 from ci360_twilio.settings import Settings, data_folder
 from ci360_twilio.wiring import Parts, ledger_path
 
@@ -61,8 +63,21 @@ def open_console(parts: Parts, *, on_loopback: bool) -> Opened:
         on_loopback=on_loopback,
         is_https=settings.tls_cert is not None or public.startswith("https://"),
         has_oidc=oidc is not None,
+        public_origin=_origin(public),
+    )
+    parts.log.info(
+        "console.opened",
+        people=len(accounts.people()),
+        elsewhere=oidc is not None,
+        local=on_loopback,
     )
     return Opened(make_console(desk, door, Signing(desk, door, oidc, groups)), desk)
+
+
+def _origin(address: str) -> str | None:
+    """Give what browsers call the origin of an address."""
+    parts = urlsplit(address)
+    return f"{parts.scheme}://{parts.netloc}" if parts.netloc else None
 
 
 def people_path(settings: Settings) -> Path:
@@ -101,7 +116,10 @@ def _elsewhere(settings: Settings) -> tuple[Oidc | None, dict[str, Group]]:
         raise SettingsError("Signing in elsewhere needs CI360_TWILIO_PUBLIC_URL to come back to.")
     try:
         groups = msgspec.json.decode(settings.oidc_groups.read_bytes(), type=dict[str, Group])
-    except (OSError, msgspec.MsgspecError) as exc:
+        for group in groups.values():
+            for name in group.tenants or ():
+                parse_tenant_id(name)
+    except (OSError, msgspec.MsgspecError, BadTenantId) as exc:
         words = f"{settings.oidc_groups} does not say what groups may do: {exc}"
         raise SettingsError(words) from exc
     of = OidcSettings(

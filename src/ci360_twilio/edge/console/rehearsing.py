@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import secrets
 import shutil
 import subprocess
 import sys
 import tempfile
 import threading
+import time
+from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -17,7 +20,9 @@ from ci360_twilio.core.tenant import TenantId
 from ci360_twilio.errors import TooOften
 from ci360_twilio.ports import Clock
 
+PREFIX = "ci360-twilio-uploaded-"
 AT_ONCE = 2
+LONGEST = timedelta(minutes=30)
 KEPT = timedelta(hours=1)
 """How long a report is kept; a file of customers is deleted as soon as it was read."""
 _COPIED = 1024 * 1024
@@ -33,33 +38,42 @@ class Rehearsal:
         self.name = name
         """Of the file that was uploaded."""
         self.begun_at = begun_at
-        self._folder = Path(tempfile.mkdtemp(prefix="ci360-twilio-rehearsal-"))
+        self._folder = Path(tempfile.mkdtemp(prefix=PREFIX))
         self._process: subprocess.Popen[bytes] | None = None
+        self._over = threading.Event()
         self._lock = threading.Lock()
         self._report: dict[str, Any] | None = None
 
     def start(self, creative: str, audience: BinaryIO) -> None:
         """Start it."""
-        (self._folder / "creative").write_text(creative, encoding="utf-8")
-        with (self._folder / "audience.csv").open("wb") as file:
+        here = self._folder
+        (here / "creative").write_text(creative, encoding="utf-8")
+        with (here / "audience.csv").open("wb") as file:
             shutil.copyfileobj(audience, file, _COPIED)
         command = [sys.executable, "-m", "ci360_twilio", "rehearse", "--json", "--progress"]
-        command += ["--tenant", self.tenant_id, "--creative", "creative"]
-        command += ["--audience", "audience.csv", "--html", "report.html"]
+        command += [f"--tenant={self.tenant_id}", f"--creative={here / 'creative'}"]
+        command += [f"--audience={here / 'audience.csv'}", f"--html={here / 'report.html'}"]
         with (self._folder / "out").open("wb") as out, (self._folder / "err").open("wb") as err:
             self._process = subprocess.Popen(  # noqa: S603 - ours; names of files are ours, too
-                command, cwd=self._folder, stdin=subprocess.DEVNULL, stdout=out, stderr=err
+                command, stdin=subprocess.DEVNULL, stdout=out, stderr=err
             )
+        threading.Thread(target=self._watch, args=(self._process,), daemon=True).start()
 
-    @property
-    def has_ended(self) -> bool:
-        """Whether nothing more comes of it."""
-        return self._process is not None and self._process.poll() is not None
+    def _watch(self, process: subprocess.Popen[bytes]) -> None:
+        """Delete the file of customers as soon as it was read, and the rest when nobody wants it any more."""
+        try:
+            process.wait(LONGEST.total_seconds())
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        (self._folder / "audience.csv").unlink(missing_ok=True)
+        self._over.wait(KEPT.total_seconds())
+        shutil.rmtree(self._folder, ignore_errors=True)
 
     @property
     def is_running(self) -> bool:
-        """Whether it goes on."""
-        return not self.has_ended
+        """Whether something may still come of it."""
+        return self._process is None or self._process.poll() is None
 
     @property
     def rows(self) -> int:
@@ -71,14 +85,15 @@ class Rehearsal:
     def trouble(self) -> str:
         """Why there is no report, in words."""
         said = [line for line in self._said().splitlines() if not line.isdecimal()]
-        words = " ".join(said).removeprefix("ci360-twilio: ").replace("audience.csv", self.name)
+        words = " ".join(said).removeprefix("ci360-twilio: ")
+        words = words.replace(str(self._folder / "audience.csv"), self.name)
+        words = words.replace("audience.csv", self.name).replace(f"{self._folder}/", "")
         return words[:1000] or "It ended without a report."
 
     def report(self) -> dict[str, Any] | None:
         """Give the report, once it is there."""
         with self._lock:
             if self._report is None and not self.is_running:
-                (self._folder / "audience.csv").unlink(missing_ok=True)
                 try:
                     self._report = json.loads((self._folder / "out").read_bytes())
                 except (OSError, ValueError):
@@ -101,6 +116,7 @@ class Rehearsal:
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 self._process.wait()
+        self._over.set()
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _said(self) -> str:
@@ -114,7 +130,13 @@ class Rehearsals:
     """Those that run, and those whose reports are still looked at. Safe for many threads."""
 
     def __init__(self, clock: Clock) -> None:
+        """Make it; what a server that was killed has left is deleted."""
         self._clock = clock
+        old = time.time() - (LONGEST + KEPT).total_seconds()
+        for left in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+            with suppress(OSError):
+                if left.stat().st_uid == os.getuid() and left.stat().st_mtime < old:
+                    shutil.rmtree(left, ignore_errors=True)
         self._known: dict[str, Rehearsal] = {}
         self._lock = threading.Lock()
 
@@ -129,7 +151,7 @@ class Rehearsals:
         one = Rehearsal(tenant_id, by, name, self._clock())
         with self._lock:
             self._sweep()
-            if sum(not known.has_ended for known in self._known.values()) >= AT_ONCE:
+            if sum(known.is_running for known in self._known.values()) >= AT_ONCE:
                 one.end()
                 raise TooOften("Other rehearsals are running; come back when they have ended.")
             self._known[one.id] = one
@@ -147,6 +169,12 @@ class Rehearsals:
         with self._lock:
             return self._known.get(name)
 
+    def drop(self, one: Rehearsal) -> None:
+        """End one, and forget it."""
+        with self._lock:
+            self._known.pop(one.id, None)
+        one.end()
+
     def all(self) -> list[Rehearsal]:
         """List them, newest first."""
         with self._lock:
@@ -163,8 +191,6 @@ class Rehearsals:
     def _sweep(self) -> None:
         now = self._clock()
         for name, one in [*self._known.items()]:
-            if not one.is_running:
-                one.report()  # a file of customers goes, whether or not somebody looks
             if now - one.begun_at > KEPT and not one.is_running:
                 one.end()
                 del self._known[name]

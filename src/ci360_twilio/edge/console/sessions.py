@@ -31,6 +31,8 @@ class Session(msgspec.Struct, kw_only=True):
     """Who has signed in; where ``account`` is given, as they were then."""
     account: str | None = None
     """The name of the account, for who signed in with a password."""
+    account_changed_at: datetime | None = None
+    """When the password was set by which they did."""
     data: dict[str, Any] = {}
     """What a sign-in elsewhere needs to remember until it is through."""
 
@@ -44,7 +46,11 @@ class Sessions:
         self._lock = threading.Lock()
 
     def begin(
-        self, *, person: Person | None = None, account: str | None = None
+        self,
+        *,
+        person: Person | None = None,
+        account: str | None = None,
+        account_changed_at: datetime | None = None,
     ) -> tuple[str, Session]:
         """Begin a session; gives the token for the browser, of which only a hash is kept."""
         token, now = secrets.token_urlsafe(32), self._clock()
@@ -54,6 +60,7 @@ class Sessions:
             used_at=now,
             person=person,
             account=account,
+            account_changed_at=account_changed_at,
         )
         with self._lock:
             if len(self._sessions) >= MOST:

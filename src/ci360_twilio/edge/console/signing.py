@@ -13,9 +13,10 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from ci360_twilio.core.person import Person
+from ci360_twilio.edge.console.accounts import Account
+from ci360_twilio.edge.console.answering import FORGED, Answering
 from ci360_twilio.edge.console.desk import ROOT, Desk
 from ci360_twilio.edge.console.door import Door
-from ci360_twilio.edge.console.kitchen import FORGED, Kitchen
 from ci360_twilio.edge.console.sessions import Throttle
 from ci360_twilio.errors import Denied, LedgerUnavailable
 from ci360_twilio.ports import Note
@@ -23,8 +24,9 @@ from ci360_twilio.ports import Note
 if TYPE_CHECKING:
     from ci360_twilio.edge.console.oidc import Group, Oidc
 
-BY_NAME, BY_ADDRESS = 5, 30
-"""Attempts to sign in that fail within five minutes: under one name, and from one address."""
+BY_NAME, BY_ADDRESS, BY_NAME_ANYWHERE = 5, 30, 50
+"""Attempts to sign in that fail within five minutes: under one name from one address, from one address,
+and under one name from anywhere: else anybody could keep somebody out."""
 WITHIN = timedelta(minutes=5)
 _WRONG = "Name and password do not fit."
 _OFTEN = "That was tried too often; wait five minutes."
@@ -53,17 +55,18 @@ class Signing:
         self._oidc = oidc
         self._groups = groups or {}
         self._by_name = Throttle(BY_NAME, WITHIN, desk.clock)
+        self._anywhere = Throttle(BY_NAME_ANYWHERE, WITHIN, desk.clock)
         self._by_address = Throttle(BY_ADDRESS, WITHIN, desk.clock)
 
-    def routes(self, kitchen: Kitchen) -> list[BaseRoute]:
+    def routes(self, answering: Answering) -> list[BaseRoute]:
         """Give the routes."""
-        self._kitchen = kitchen
+        self._answering = answering
 
         def route(
             path: str, method: str, answer: Callable[[Request], Awaitable[Response]]
         ) -> BaseRoute:
             async def safely(request: Request) -> Response:
-                return await kitchen.safely(answer(request), path)
+                return await answering.safely(answer(request), path)
 
             return Route(ROOT + path, safely, methods=[method])
 
@@ -105,40 +108,63 @@ class Signing:
 
     async def _try(self, request: Request) -> Response:
         self._door.check(request)
-        form = await self._kitchen.texts(request)
+        form = await self._answering.texts(request)
         next_ = _inside(_text(form.get("next")))
         session = self._door.caller(request, used=True).session
         if session is None or self._door.is_forged(request, form, session):
             return self._page(request, words=FORGED, next_=next_, status=403)
         name, password = _text(form.get("name")).strip(), _text(form.get("password"))
         address = request.client.host if request.client else ""
-        tried = name.casefold()[:200]
-        if not (self._by_address.admits(address) and self._by_name.admits(tried)):
+        anywhere = name.casefold()[:200]
+        tried = f"{address} {anywhere}"
+        if not (
+            self._by_address.admits(address)
+            and self._by_name.admits(tried)
+            and self._anywhere.admits(anywhere)
+        ):
             return self._refused(request, "too_often", _OFTEN, 429, next_)
         let_in = partial(self._desk.accounts.let_in, name, password)
-        account = await self._kitchen.cook(let_in)
+        account = await self._answering.in_thread(let_in)
         if account is None:
             return self._refused(request, "password", _WRONG, next_=next_)
         self._by_name.forgive(tried)
+        self._anywhere.forgive(anywhere)
         self._by_address.forgive(address)
-        return await self._enter(request, account.person, next_, account=account.person.name)
+        return await self._enter(request, account.person, next_, account=account)
 
     async def _enter(
-        self, request: Request, person: Person, next_: str, *, account: str | None = None
+        self,
+        request: Request,
+        person: Person,
+        next_: str,
+        *,
+        account: Account | None = None,
+        detail: str | None = None,
     ) -> Response:
         """Begin the session of somebody who is known now; the one before it has ended."""
         self._desk.sessions.end(self._door.caller(request, used=True).token)
-        token, _ = self._desk.sessions.begin(person=person, account=account)
-        note = Note(at=self._desk.clock(), by=person.name, action="sign in", subject="console")
+        token, _ = self._desk.sessions.begin(
+            person=person,
+            account=account.person.name if account else None,
+            account_changed_at=account.changed_at if account else None,
+        )
+        note = Note(
+            at=self._desk.clock(),
+            by=person.name,
+            action="sign in",
+            subject="console",
+            detail=detail,
+            tenant_id=person.only_tenant,
+        )
         with suppress(LedgerUnavailable):  # its pages say so themselves, and the log has this
-            await self._kitchen.cook(partial(self._desk.store.write_note, note))
+            await self._answering.in_thread(partial(self._desk.store.write_note, note))
         self._desk.log.info("console.signed_in", by=person.name, decision=person.role)
         response = RedirectResponse(ROOT + next_, 303)
         self._door.keep(request, response, token)
         return response
 
     async def _leave(self, request: Request) -> Response:
-        form = await self._kitchen.texts(request)
+        form = await self._answering.texts(request)
         caller = self._door.caller(request, used=True)
         if caller.session is None or self._door.is_forged(request, form, caller.session):
             raise Denied(FORGED)
@@ -181,8 +207,11 @@ class Signing:
         if group is None:
             words = "You are known, but none of your groups may use this console."
             return self._refused(request, "no_group", words)
-        person = Person(name=found.name, role=group.role, tenants=group.tenants)
-        return await self._enter(request, person, session.data.get("next", ""))
+        taken = self._desk.accounts.account(found.name) is not None
+        name = f"{found.name} (elsewhere)" if taken else found.name
+        person = Person(name=name, role=group.role, tenants=group.tenants)
+        next_ = session.data.get("next", "")
+        return await self._enter(request, person, next_, detail=f"as {found.subject}")
 
     def _refused(
         self, request: Request, reason: str, words: str, status: int = 403, next_: str = ""

@@ -43,7 +43,9 @@ class TwinPhones:
             NoTwin: no twin answers.
         """
         said = self._call("/twin/phones", {"most": MOST_PHONES})
-        return list(said.get("phones", []))
+        if not isinstance(said.get("phones"), list):
+            raise NoTwin("What answers at the tenant's Twilio address is no twin.")
+        return list(said["phones"])
 
     def conversation(self, customer: str) -> list[dict[str, Any]]:
         """Give a phone's messages, oldest first. Raises as :meth:`latest`."""

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 from ci360_twilio.core.entry import Entry, Status
 from ci360_twilio.core.reasons import reason_words
@@ -105,11 +105,6 @@ def path_of(guid: str, tenant_id: str) -> str:
     return f"/messages/{quote(guid, safe='')}?{urlencode({'tenant': tenant_id})}"
 
 
-def lines(text: str) -> Markup:
-    """Show a text with its line breaks."""
-    return Markup("<br>").join(escape(line) for line in text.split("\n"))
-
-
 FILTERS: dict[str, Callable[..., Any]] = {
     "number": number,
     "share": share,
@@ -121,6 +116,5 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "masked": masked,
     "recipient": recipient,
     "message_path": message_path,
-    "lines": lines,
     "printable": printable,
 }

@@ -312,6 +312,9 @@ ASKED: Mapping[tuple[str, str], _Make] = {
         "/people/change",
         {"name": of.person, "action": "rights", "role": "marketer", "tenants": of.tenant},
     ),
+    ("POST", "/rehearsals/{rehearsal}/cancel"): lambda of: Asked(
+        f"/rehearsals/{of.rehearsal}/cancel"
+    ),
     ("POST", "/people/numbers"): lambda of: Asked(
         "/people/numbers", {"tenant": of.tenant, "which": of.test_number, "action": "remove"}
     ),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -29,7 +30,7 @@ from ci360_twilio.core.person import Person, Role
 from ci360_twilio.edge.console.accounts import Accounts
 from ci360_twilio.edge.console.desk import UNMASKED_PER_HOUR
 from ci360_twilio.edge.console.door import HEADERS
-from ci360_twilio.edge.console.signing import BY_ADDRESS, BY_NAME
+from ci360_twilio.edge.console.signing import BY_ADDRESS, BY_NAME, BY_NAME_ANYWHERE
 from ci360_twilio.wiring import Parts
 
 PUBLIC = "https://connector.example"
@@ -634,19 +635,37 @@ def test_a_sign_in_leads_back_to_where_somebody_was_going(console: Console, path
 
 
 def test_a_name_can_be_tried_so_often(console: Console, later: Later) -> None:
-    """In any case and from anywhere; then not even the right password opens, for five minutes."""
-    for place in range(BY_NAME):
-        browser = console.browser(peer=f"127.0.0.{place + 1}")
-        answer = browser.sign_in(("ann", "ANN", "Ann", " ann ", "aNN")[place], "a wrong password")
+    """In any case; then not even the right password opens from there, for five minutes."""
+    browser = console.browser()
+    for name in ("ann", "ANN", "Ann", " ann ", "aNN"):
+        answer = browser.sign_in(name, "a wrong password")
         assert answer.status_code == 403
         assert "do not fit" in answer.text
-    browser = console.browser(peer="127.0.0.99")
     assert browser.sign_in("ann").status_code == 429
     assert "tried too often" in browser.sign_in("ANN").text
     later.advance(minutes=4)
     assert browser.sign_in("ann").status_code == 429
     later.advance(minutes=1, seconds=1)
     assert browser.sign_in("ann").status_code == 200
+
+
+def test_nobody_is_kept_out_by_others_who_try_their_name(console: Console) -> None:
+    """Unless they do so from very many places: then passwords are being guessed."""
+    for place in range(BY_NAME_ANYWHERE):
+        stranger = console.browser(peer=f"127.0.1.{place + 1}")
+        stranger.get("/sign-in")
+        if place == BY_NAME:
+            assert console.browser().sign_in("ann").status_code == 200
+        form = {"name": "ann", "password": "x" * 201}  # is not hashed
+        assert stranger.post("/sign-in", form).status_code == 403
+    assert console.browser().sign_in("ann").status_code == 429
+
+
+def test_who_signs_in_often_is_let_in(console: Console) -> None:
+    """Only what fails is counted."""
+    browser = console.browser()
+    for _ in range(BY_NAME + 2):
+        assert browser.sign_in("ann").status_code == 200
 
 
 def test_an_address_can_try_so_often(console: Console, later: Later) -> None:
@@ -811,3 +830,32 @@ def log_of(console: Console) -> str:
     """Give all that was logged."""
     stream: Any = console.parts.log._stream
     return str(stream.getvalue())
+
+
+def test_a_session_begun_with_an_old_password_ends_however_late_it_began(console: Console) -> None:
+    """Whoever was let in just before the password was set is out when it is."""
+    browser = console.signed_in(Role.VIEWER, MINE, name="eve")
+    console.accounts.set_password("eve", "another long password")
+    for session in console.sessions._sessions.values():
+        session.began_at = datetime.now(UTC) + timedelta(seconds=1)
+    assert browser.get("/messages").url.path == "/console/sign-in"
+
+
+def test_a_proxy_that_changes_the_host_lets_forms_through(
+    parts: Parts, accounts: Accounts, tmp_path: Path
+) -> None:
+    """Pages of the address that browsers know are ours, too."""
+    with opened(
+        parts,
+        tmp_path,
+        accounts=accounts,
+        is_https=True,
+        public_origin="https://sms.example.com",
+    ) as console:
+        browser = console.known(Role.OPERATOR, MINE, base="https://127.0.0.1:8360")
+        ours = {"Origin": "https://sms.example.com"}
+        assert browser.post(
+            "/pauses", {"scope": "tenant", "tenant": "mine"}, headers=ours
+        ).is_success
+        theirs = {"Origin": "https://sms.example.org"}
+        assert browser.post("/pauses", headers=theirs).status_code == 403

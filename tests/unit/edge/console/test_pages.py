@@ -5,9 +5,11 @@ from __future__ import annotations
 import io
 import json
 import re
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from tests.console import MINE, OTHERS, Browser, Console, entry, text_of
@@ -21,6 +23,9 @@ from ci360_twilio.flow.decision import Target
 from ci360_twilio.ports import Note, Query
 from ci360_twilio.twin.events import outbound_body
 from ci360_twilio.wiring import Parts
+
+if TYPE_CHECKING:
+    from tests.conftest import Twilio
 
 NUMBER = "+12015550123"
 
@@ -101,6 +106,38 @@ def test_a_message_is_found_by_whatever_names_it(
     page = browser.post("/messages", {"find": find.replace("(201) 555", "+1 (201) 555")})
     assert "the-guid" in page.text
     assert "another" not in page.text
+
+
+def test_all_of_one_moment_can_be_reached(browser: Browser, parts: Parts, now: datetime) -> None:
+    """Events of one commit came in at one moment, and may be more than a page."""
+    parts.store.insert_many([entry(f"guid-{n:03}", now) for n in range(130)])
+    seen: list[str] = []
+    page = browser.get("/messages")
+    for _ in range(3):
+        seen += re.findall(r'title="(guid-[0-9]+)"', page.text)
+        older = page.text.partition('name="older_than" value="')[2].partition('"')[0]
+        page = browser.post("/messages", {"older_than": older})
+    assert sorted(seen) == [f"guid-{n:03}" for n in range(130)]
+
+
+def test_figures_lead_to_the_messages_that_they_count(
+    browser: Browser, parts: Parts, now: datetime
+) -> None:
+    """Of those statuses, that error, and that time."""
+    parts.store.insert_many(
+        [
+            entry("old", now - timedelta(days=3)),
+            *(entry(f"is-{status}", now, status=status, error_code=None) for status in Status),
+            entry("code", now, status=Status.UNDELIVERED, error_code=30003),
+        ]
+    )
+    links = re.findall(r'href="/console(/messages\?[^"]*status=[^"]*)"', browser.get().text)
+    sent = next(link for link in links if "sent," in link).replace("&amp;", "&")
+    found = set(re.findall(r'title="([^"]+)"', browser.get(sent).text))
+    after = ("sent", "delivered", "read", "undelivered", "failed")
+    assert found == {*(f"is-{status}" for status in after), "code"}
+    coded = next(link for link in links if "error_code=30003" in link).replace("&amp;", "&")
+    assert set(re.findall(r'title="([^"]+)"', browser.get(coded).text)) == {"code"}
 
 
 def test_a_search_narrows(browser: Browser, parts: Parts, now: datetime) -> None:
@@ -535,6 +572,46 @@ def test_real_numbers_are_allowed_one_by_one(
     assert browser.post("/workshop/send", form).status_code == 403
 
 
+def test_a_second_click_sends_no_second_test(browser: Browser, parts: Parts) -> None:
+    """The form brings along what it was made with."""
+    once = re.findall(r'name="once" value="([^"]+)"', browser.get("/workshop").text)[0]
+    form = {"creative": "FROM:+15005550006;\nHi", "tenant": "mine", "number": NUMBER, "once": once}
+    for _ in range(2):
+        assert "console test" in browser.post("/workshop/send", form).text
+    assert [one.guid for one in parts.store.find(Query())] == [f"test-{once}"]
+
+
+def test_a_proxy_on_this_machine_is_no_twin(browser: Browser, parts: Parts, twilio: Twilio) -> None:
+    """What answers there must be one, before a number is taken that nobody has allowed."""
+    twilio.twin._accounts.clear()  # its own resources answer 404 now, as a proxy's would
+    browser.get("/workshop")
+    form = {"creative": "FROM:+15005550006;\nHi", "tenant": "mine", "number": NUMBER}
+    answer = browser.post("/workshop/send", form)
+    assert answer.status_code == 404
+    assert parts.store.find(Query()) == []
+
+
+def test_what_a_tenant_does_not_send_is_told_before(
+    browser: Browser, tenants_folder: Callable[..., Path]
+) -> None:
+    """A country that is not allowed, such as this one."""
+    tenants_folder(MINE, countries=["GB"])
+    browser.get("/workshop")
+    form = {"creative": f"TO:{NUMBER};\nFROM:+15005550006;\nHi", "tenant": "mine"}
+    page = text_of(browser.post("/workshop", form).text)
+    assert "The tenant does not send to the recipient's country." in page
+
+
+def test_tags_do_not_make_a_text_without_end(browser: Browser) -> None:
+    """A value has a length, and what is filled in, too."""
+    browser.get("/workshop")
+    creative = "TO:+12015550123;\nFROM:+15005550006;\n" + "{{a}}" * 3_000
+    event = json.dumps({"guid": "g", "a": "x" * 5_000})
+    answer = browser.post("/workshop", {"creative": creative, "event": event, "tenant": "mine"})
+    assert answer.status_code == 200
+    assert len(answer.text) < 200_000
+
+
 def test_what_would_be_refused_is_not_tried(browser: Browser, parts: Parts) -> None:
     """The page says what is wrong."""
     browser.get("/workshop")
@@ -553,6 +630,14 @@ def rehearsed(parts: Parts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("CI360_TWILIO_TWILIO_HOSTS", hosts)
 
 
+def until(is_so: Callable[[], bool]) -> None:
+    """Wait until something is so, with patience."""
+    end = time.monotonic() + 20
+    while not is_so():
+        assert time.monotonic() < end, "it did not come to that"
+        time.sleep(0.01)
+
+
 @pytest.mark.usefixtures("rehearsed")
 def test_an_audience_is_rehearsed(browser: Browser, console: Console) -> None:
     """The report is shown and handed out; the file of customers is gone."""
@@ -567,12 +652,13 @@ def test_an_audience_is_rehearsed(browser: Browser, console: Console) -> None:
     words = text_of(page.text)
     assert "2 rows 1 would get a message" in words
     assert browser.get(f"/rehearsals/{one.id}/now").status_code == 286
-    assert not (one._folder / "audience.csv").exists()
+    until(lambda: not (one._folder / "audience.csv").exists())
     report = browser.get(f"/rehearsals/{one.id}/report")
     assert report.headers["content-disposition"].startswith("attachment")
     assert "Rehearsal for mine" in report.text
-    console.desk.rehearsals.close()
+    browser.post(f"/rehearsals/{one.id}/cancel")
     assert not one._folder.exists()
+    assert browser.get(f"/rehearsals/{one.id}").status_code == 404
 
 
 @pytest.mark.usefixtures("rehearsed")

@@ -27,6 +27,7 @@ NEEDS_NONE = {
     ("GET", "/rehearsals/{rehearsal}"),
     ("GET", "/rehearsals/{rehearsal}/now"),
     ("GET", "/rehearsals/{rehearsal}/report"),
+    ("POST", "/rehearsals/{rehearsal}/cancel"),
     ("GET", "/people"),
 }
 """Pages that show nothing of the ledger's."""

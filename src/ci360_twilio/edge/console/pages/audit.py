@@ -18,7 +18,7 @@ def audit(visit: Visit) -> Response:
     sees_all = visit.person.tenants is None
     found = visit.store.notes(MOST if sees_all else _READ)
     notes = [note for note in found if sees_all or visit.person.sees(note.tenant_id)]
-    return visit.show("audit.html", notes=notes[:MOST])
+    return visit.show("audit.html", notes=notes[:MOST], most=MOST)
 
 
 PAGES = (Page("GET", "/audit", Right.SEE, audit),)

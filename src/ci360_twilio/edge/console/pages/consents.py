@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import islice
 
 from starlette.responses import Response
 
@@ -48,6 +49,8 @@ def change(visit: Visit) -> Response:
     group = visit.text("group")
     if group and group not in visit.tenant(tenant_id).consent_groups.values():
         raise SettingsError("The tenant has no such group of senders.")
+    if sign == Sign.IN and visit.text("confirmed") == "yes" and not visit.text("reason"):
+        raise SettingsError("Say where it is written down that they want messages; go back once.")
     if visit.text("confirmed") != "yes":
         opted = f"opted {sign}"
         return visit.show(
@@ -95,17 +98,16 @@ def _shown(
     looked: tuple[TenantId, str] | None = None,
     words: str = "",
 ) -> Response:
-    waiting: list[ToReview] = []
-    for tenant_id in visit.tenants():
-        for one in visit.desk.consenting.to_review(tenant_id):
-            waiting.append(one)
-            if len(waiting) >= MOST_REVIEWED:
-                break
+    each = (
+        one for tenant_id in visit.tenants() for one in visit.desk.consenting.to_review(tenant_id)
+    )
+    waiting = list(islice(each, MOST_REVIEWED))
     groups = sorted({*visit.tenant(looked[0]).consent_groups.values()}) if looked else []
     return visit.show(
         "consents.html",
         tenants=visit.tenants(),
         waiting=waiting,
+        most=MOST_REVIEWED,
         found=found,
         looked=looked,
         groups=groups,

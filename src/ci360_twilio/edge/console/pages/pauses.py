@@ -105,6 +105,8 @@ def _target(visit: Visit) -> Target:
         Denied: it is more than the person sees.
     """
     scope = _scope(visit)
+    if scope not in SCOPES:
+        raise SettingsError("A job is paused on its own page.")
     tenant = visit.text("tenant")
     tenant_id = visit.tenant_id(tenant) if tenant else None
     value = visit.text("value") or None

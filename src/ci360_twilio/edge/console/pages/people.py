@@ -14,6 +14,7 @@ from ci360_twilio.edge.console.accounts import SHORTEST, TestNumber
 from ci360_twilio.edge.console.desk import Page, Visit
 from ci360_twilio.edge.console.numbers import allowed_numbers, number_of
 from ci360_twilio.errors import BadTenantId, Denied, NotKnown, SettingsError
+from ci360_twilio.logs import mask_number
 
 
 def people(visit: Visit, words: str = "") -> Response:
@@ -39,7 +40,9 @@ def add(visit: Visit) -> Response:
     def act() -> None:
         name = visit.text("name")
         person = Person(name=name, role=_role(visit), tenants=_tenants(visit))
-        record = partial(visit.note, "add person", name, detail=_words(person))
+        record = partial(
+            visit.note, "add person", name, detail=str(person), tenant_id=person.only_tenant
+        )
         visit.desk.accounts.add(person, visit.whole("password"), record)
 
     return _done(visit, act)
@@ -54,13 +57,24 @@ def change(visit: Visit) -> Response:
             case "rights":
                 role, tenants = _role(visit), _tenants(visit)
                 changed = Person(name=person.name, role=role, tenants=tenants)
-                record = partial(visit.note, "change person", person.name, detail=_words(changed))
-                accounts.set_rights(person.name, role, tenants, record)
+                record = partial(
+                    visit.note,
+                    "change person",
+                    person.name,
+                    detail=str(changed),
+                    tenant_id=person.only_tenant,
+                )
+                accounts.set_rights(person.name, role, tenants, record, person)
             case "password":
-                record = partial(visit.note, "set password", person.name)
-                accounts.set_password(person.name, visit.whole("password"), record)
+                record = partial(
+                    visit.note, "set password", person.name, tenant_id=person.only_tenant
+                )
+                accounts.set_password(person.name, visit.whole("password"), record, person)
             case "remove":
-                accounts.drop(person.name, partial(visit.note, "remove person", person.name))
+                record = partial(
+                    visit.note, "remove person", person.name, tenant_id=person.only_tenant
+                )
+                accounts.drop(person.name, record, person)
             case _:
                 raise SettingsError("Say what is to be changed.")
 
@@ -77,7 +91,13 @@ def numbers(visit: Visit) -> Response:
             number = number_of(visit, tenant_id, visit.text("which"))
             if number is None:
                 raise NotKnown("No test goes to that number any more.")
-            record = partial(visit.note, "remove test number", subject, tenant_id=tenant_id)
+            record = partial(
+                visit.note,
+                "remove test number",
+                subject,
+                detail=mask_number(number),
+                tenant_id=tenant_id,
+            )
             accounts.disallow(tenant_id, number, record)
             return
         number = parse_recipient(visit.text("number"))
@@ -136,11 +156,6 @@ def _tenants(visit: Visit) -> tuple[TenantId, ...] | None:
     if not _may_change(visit, Person(name="-", role=Role.VIEWER, tenants=tenants)):
         raise Denied("You can only let people see tenants that you see yourself.")
     return tenants
-
-
-def _words(person: Person) -> str:
-    whose = "all tenants" if person.tenants is None else ", ".join(person.tenants)
-    return f"{person.role} of {whose}"
 
 
 PAGES = (

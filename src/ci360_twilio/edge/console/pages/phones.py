@@ -18,11 +18,18 @@ LONGEST = 1_600
 def phones(visit: Visit) -> Response:
     """List the phones of all tenants that the person sees and whose messages go to a twin."""
     found: list[dict[str, Any]] = []
+    away: list[str] = []
     for tenant_id, twin in _twins(visit):
-        for latest in twin.latest():
-            found.append(latest | {"tenant": tenant_id, "id": _id(visit, latest["customer"])})  # noqa: PERF401
+        try:
+            latest = twin.latest()
+        except NoTwin as exc:
+            away.append(f"{tenant_id}: {exc.message}")
+        else:
+            found += [
+                one | {"tenant": tenant_id, "id": _id(visit, one["customer"])} for one in latest
+            ]
     found.sort(key=lambda one: str(one["at"]), reverse=True)
-    return visit.show("phones.html", phones=found)
+    return visit.show("phones.html", phones=found, away=away)
 
 
 def phone(visit: Visit) -> Response:

@@ -31,7 +31,7 @@ def rehearsals(visit: Visit, words: str = "") -> Response:
 
 def begin(visit: Visit) -> Response:
     """Take a file, and start."""
-    tenant_id = visit.tenant_id(visit.text("tenant"))
+    tenant_id = visit.tenant(visit.text("tenant")).id
     creative, audience = visit.whole("creative"), visit.upload("audience")
     if not creative.strip() or audience is None:
         return rehearsals(visit, "Write a creative, and choose a file of customers (CSV).")
@@ -54,6 +54,12 @@ def progress(visit: Visit) -> Response:
     """Show what of it changes."""
     about = _about(visit)
     return visit.show("_rehearsal.html", 200 if about["is_running"] else ENOUGH, **about)
+
+
+def cancel(visit: Visit) -> Response:
+    """End one that runs, and delete what there is of it."""
+    visit.desk.rehearsals.drop(_known(visit))
+    return visit.go("/rehearsals")
 
 
 def report(visit: Visit) -> Response:
@@ -90,4 +96,5 @@ PAGES = (
     Page("GET", "/rehearsals/{rehearsal}", Right.CREATE, rehearsal),
     Page("GET", "/rehearsals/{rehearsal}/now", Right.CREATE, progress, quiet=True),
     Page("GET", "/rehearsals/{rehearsal}/report", Right.CREATE, report),
+    Page("POST", "/rehearsals/{rehearsal}/cancel", Right.CREATE, cancel),
 )

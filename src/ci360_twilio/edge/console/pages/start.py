@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
+from urllib.parse import urlencode
 
 import msgspec
 from markupsafe import Markup
@@ -52,9 +53,13 @@ def _about(visit: Visit) -> dict[str, Any]:
     scope = visit.scope(TenantId(tenant) if tenant else None)
     counted, whole_since = _counted(visit, scope, of, moment)
     found = figures(counted, of, moment)
+    since = f"{of.since(moment):%Y-%m-%dT%H:%M}"
     sees_all = scope == [None]
-    summary = visit.store.summary(moment) if sees_all else None
-    pauses = summary.pauses if summary else _pauses(visit, scope)
+    whole = visit.store.summary(moment)
+    summary = whole if sees_all else None  # it counts all tenants' messages together
+    pauses = tuple(
+        one for one in whole.pauses if sees_all or one.tenant_id is None or one.tenant_id in scope
+    )
     return {
         "ranges": [*Range],
         "of": of,
@@ -63,9 +68,12 @@ def _about(visit: Visit) -> dict[str, Any]:
         "figures": found,
         "whole_since": whole_since,
         "chart": _chart(found),
+        "groups": GROUPS,
+        "since": since,
+        "more": f"&{urlencode({'since': since} | ({'tenant': tenant} if tenant else {}))}",
         "summary": summary,
         "oldest": _age(summary, moment),
-        "vitals": _vitals(summary, pauses, found, moment),
+        "vitals": _vitals(whole, summary, pauses, found, moment),
         "pauses": [(pause, target_of(pause), reason_words(pause.reason)) for pause in pauses],
         "jobs": _jobs(visit, scope),
         "at": moment,
@@ -86,12 +94,6 @@ def _counted(
         if found.whole_since is not None:
             whole_since = max(found.whole_since, whole_since or found.whole_since)
     return counted, whole_since
-
-
-def _pauses(visit: Visit, scope: list[TenantId | None]) -> tuple[Pause, ...]:
-    """Give the pauses that concern what the person sees; others' tenants stay unknown."""
-    found = visit.store.pauses()
-    return tuple(one for one in found if one.tenant_id is None or one.tenant_id in scope)
 
 
 def _jobs(visit: Visit, scope: list[TenantId | None]) -> list[Job]:
@@ -124,12 +126,16 @@ def _chart(found: Figures) -> Markup:
 
 
 def _vitals(
-    summary: Summary | None, pauses: tuple[Pause, ...], found: Figures, moment: datetime
+    whole: Summary,
+    summary: Summary | None,
+    pauses: tuple[Pause, ...],
+    found: Figures,
+    moment: datetime,
 ) -> list[Vital]:
     vitals = [_twilio(summary, pauses, found, moment)]
     if summary is not None:
         vitals.append(_ci360(summary, pauses, moment))
-        vitals.append(_ledger(summary))
+    vitals.append(_ledger(whole))
     return vitals
 
 
@@ -145,7 +151,10 @@ def _twilio(
         words = f"Messages have been due for {span(age)}. Is a worker running?"
         return Vital("Twilio", "care", "Messages are waiting", words)
     if found.sent:
-        return Vital("Twilio", "good", "Takes messages", "Nothing is due for long.")
+        words = "Nothing is due for long."
+        if summary is None:
+            words = "No pause is known; how long messages wait is told to people of all tenants."
+        return Vital("Twilio", "good", "Takes messages", words)
     return Vital("Twilio", "good", "Quiet", "Nothing was sent in this time.")
 
 
@@ -156,7 +165,8 @@ def _is_of_twilio(pause: Pause) -> bool:
 def _ci360(summary: Summary, pauses: tuple[Pause, ...], moment: datetime) -> Vital:
     mute = next((one for one in pauses if one.scope is Scope.REPORTS), None)
     if mute is not None:
-        return Vital("CI360", "bad", "Is told nothing", reason_words(mute.reason))
+        words = f"{target_of(mute)}: {reason_words(mute.reason)}"
+        return Vital("CI360", "bad", "Is told nothing", words)
     late = moment - summary.oldest_owed_at if summary.oldest_owed_at else timedelta()
     if late > LATE:
         words = f"{summary.owed:,} outcomes wait, the oldest for {span(late)}."

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 
 from starlette.responses import Response
@@ -10,7 +9,7 @@ from starlette.responses import Response
 from ci360_twilio.clients.twilio import TwilioClient
 from ci360_twilio.core.entry import Entry, Status
 from ci360_twilio.core.person import Right
-from ci360_twilio.core.receipt import ProviderStatus, Receipt
+from ci360_twilio.core.receipt import MESSAGE_SID, ProviderStatus, Receipt
 from ci360_twilio.core.replay import REPLAYABLE
 from ci360_twilio.edge.cli.given import age, country_named, sender_named
 from ci360_twilio.edge.console.desk import Page, Visit
@@ -20,7 +19,6 @@ from ci360_twilio.errors import Denied, SettingsError
 from ci360_twilio.flow.decision import Resolution
 from ci360_twilio.flow.selection import Chosen, Named, Selection
 
-_SID = re.compile(r"(?:SM|MM)[0-9a-fA-F]{32}")
 _FIELDS = ("guid", "tenant", "task", "sender", "country", "status", "since", "anyway")
 
 
@@ -79,7 +77,7 @@ def resolve(visit: Visit) -> Response:
     if given not in {*Resolution}:
         raise SettingsError("Say how it is resolved: sent, not sent, or to be sent again.")
     resolution, sid = Resolution(given), visit.text("sid")
-    if resolution is Resolution.SENT and not _SID.fullmatch(sid):
+    if resolution is Resolution.SENT and not MESSAGE_SID.fullmatch(sid):
         raise SettingsError("Name Twilio's message: SM or MM and 32 hexadecimal digits.")
     if visit.text("confirmed") != "yes":
         kept = [*_kept(visit), ("resolution", given), ("sid", sid)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
+import uuid
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from itertools import pairwise
@@ -15,15 +16,16 @@ from starlette.responses import Response
 from ci360_twilio.core.advice import advice_for
 from ci360_twilio.core.creative import MERGE_TAG, Problem, parse_creative
 from ci360_twilio.core.e164 import look_up
-from ci360_twilio.core.entry import Status
+from ci360_twilio.core.entry import Status, key_of
 from ci360_twilio.core.event import parse_event, parse_payload
 from ci360_twilio.core.message import Channel, Message, compose, parse_recipient
 from ci360_twilio.core.person import Right
 from ci360_twilio.core.prices import Prices
-from ci360_twilio.core.reasons import in_words
-from ci360_twilio.core.segments import Segments, count_segments
+from ci360_twilio.core.reasons import in_words, reason_words
+from ci360_twilio.core.segments import Encoding, Segments, count_segments, doubled
 from ci360_twilio.core.tenant import Tenant, TenantId
-from ci360_twilio.edge.console.desk import Page, Visit
+from ci360_twilio.core.verdict import judge
+from ci360_twilio.edge.console.desk import MOST_TEXT, Page, Visit
 from ci360_twilio.edge.console.numbers import allowed_numbers, number_of
 from ci360_twilio.edge.console.words import path_of
 from ci360_twilio.errors import ConnectorError, Denied, SettingsError, TooOften
@@ -36,6 +38,10 @@ Hi {{firstname}}, thank you for registering; see you on Thursday!
 """
 SAMPLE_VALUES = {"phone": "+12015550123", "firstname": "Anna"}
 MOST_TAGS = 40
+MOST_VALUE = 1_000
+"""Characters of a tag's value; a text is 1,600 at the most."""
+MOST_EVENT = 1_048_576
+"""Characters of a sample event, as CI360 may post one."""
 _TAG = "tag:"
 
 
@@ -65,6 +71,8 @@ class Tried(NamedTuple):
     counted: Segments
     segments: list[list[Piece]]
     costly: list[Swap]
+    doubled: str
+    """Characters of GSM-7 that count twice, each once."""
     country: str | None
     price: Decimal | None
     is_mms: bool
@@ -116,13 +124,17 @@ def send(visit: Visit) -> Response:
         body=tried.message.body,
         media_urls=tried.message.media_urls,
     )
-    entry = try_out(visit.store, tenant, message, now=visit.now())
-    visit.note("test", entry.key, tenant_id=tenant.id, entries=1)
+    once = visit.text("once")
+    guid = f"test-{once}" if _ONCE.fullmatch(once) else f"test-{uuid.uuid4()}"
+    visit.note("test", key_of(tenant.id, guid), tenant_id=tenant.id, entries=1)
+    entry = try_out(visit.store, tenant, message, guid=guid, now=visit.now())
     if entry.status is not Status.ACCEPTED:
         raise SettingsError(f"It was not sent. {in_words(entry)}")
     return visit.go(path_of(entry.guid, entry.tenant_id))
 
 
+_ONCE = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+"""What a form brings along, so that a second click sends no second message."""
 _OF_THE_RECIPIENT = frozenset({"no_recipient", "invalid_recipient", "recipient_in_creative"})
 
 
@@ -132,8 +144,10 @@ def _number(visit: Visit, tenant: Tenant) -> str:
     Raises:
         SettingsError: it is no number.
         Denied: nobody has allowed it.
+        NoTwin: what is at the twin's place is none.
     """
-    if visit.twin_of(tenant.id) is None:
+    twin = visit.twin_of(tenant.id)
+    if twin is None:
         allowed = number_of(visit, tenant.id, visit.text("which"))
         if allowed is None:
             raise Denied(
@@ -141,6 +155,7 @@ def _number(visit: Visit, tenant: Tenant) -> str:
                 "this tenant, under People."
             )
         return allowed
+    twin.latest()  # a proxy on this machine would pass it on to a real phone
     number = parse_recipient(visit.text("number"), tenant.default_region)
     if number is None:
         raise SettingsError("That is no number; write it with its country, as +12015550123.")
@@ -156,16 +171,17 @@ def _read(visit: Visit) -> tuple[str, dict[str, str], dict[str, str], str]:
     """Read the creative, its tags' values and attributes; and what is wrong with the sample event."""
     creative = visit.whole("creative")
     values = {
-        name.removeprefix(_TAG): value[:1000]
+        name.removeprefix(_TAG): value[:MOST_VALUE]
         for name, value in visit.form.items()
         if name.startswith(_TAG) and isinstance(value, str)
     }
     attributes: dict[str, str] = {}
     trouble = ""
-    if sample := visit.text("event"):
+    if sample := visit.whole("event", MOST_EVENT).strip():
         try:
             of_event, attributes = _of_event(sample, visit)
             values = of_event | {name: value for name, value in values.items() if value}
+            values = {name: value[:MOST_VALUE] for name, value in values.items()}
         except ConnectorError as exc:
             trouble = exc.message
     return creative, values, attributes, trouble
@@ -215,14 +231,21 @@ def _try(
         return by_name.get(tag[1].strip().lower()) or tag[0]
 
     settings = visit.desk.settings
+    filled = MERGE_TAG.sub(fill, creative)
+    if len(filled) > MOST_TEXT:
+        filled = creative
     message, problems = compose(
-        parse_creative(MERGE_TAG.sub(fill, creative)),
+        parse_creative(filled),
         attributes,
         tenant or _NOBODY,
         default_sender=settings.default_sender,
         names=settings.attribute_names,
         warn=True,
     )
+    if tenant is not None and not any(one.error for one in problems):
+        verdict = judge(message, problems, tenant, "creative")
+        if verdict.reason is not None:
+            problems = (*problems, Problem(verdict.reason, reason_words(verdict.reason)))
     message = message or Message(to="", sender="")
     counted = count_segments(message.body)
     country = look_up(message.to)[0] if message.to else None
@@ -234,6 +257,7 @@ def _try(
         counted=counted,
         segments=_pieces(message.body, counted),
         costly=_swaps(counted),
+        doubled=doubled(message.body) if counted.encoding is Encoding.GSM_7 else "",
         country=country,
         price=_price(visit.desk.prices, country, counted.count, is_mms=is_mms),
         is_mms=is_mms,
@@ -298,6 +322,7 @@ def _shown(visit: Visit, creative: str, values: Mapping[str, str], tried: Tried)
         "event": visit.whole("event"),
         "number": visit.text("number"),
         "trouble": "",
+        "once": str(uuid.uuid4()),
     }
 
 

@@ -43,6 +43,12 @@ function redraw(figure) {
   draw(figure);
 }
 
+// What is put in place of a part leaves open lists open, and a chart to be redrawn only if it has changed.
+if (window.Idiomorph) {
+  Idiomorph.defaults.callbacks.beforeAttributeUpdated = (name, node) => name !== "open" || !node.matches("details");
+  Idiomorph.defaults.callbacks.beforeNodeMorphed = (node) => !node.classList?.contains("plot");
+}
+
 const drawAll = () => document.querySelectorAll("figure.chart").forEach(redraw);
 
 document.addEventListener("DOMContentLoaded", () => {
@@ -77,7 +83,9 @@ document.addEventListener("click", (event) => {
     text.setSelectionRange(from, from + (lines[button.dataset.line - 1] ?? "").length);
     return;
   }
-  for (const [from, to] of JSON.parse(button.dataset.replace)) text.value = text.value.replaceAll(from, to);
+  for (const field of [text, ...document.querySelectorAll('[name^="tag:"]')]) {
+    for (const [from, to] of JSON.parse(button.dataset.replace)) field.value = field.value.replaceAll(from, to);
+  }
   text.dispatchEvent(new Event("input", { bubbles: true }));
   text.focus();
 });

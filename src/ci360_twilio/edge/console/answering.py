@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Awaitable, Callable
 from functools import partial
+from pathlib import Path
 from typing import TypeVar
 from urllib.parse import urlencode
 
@@ -22,13 +24,15 @@ from ci360_twilio.errors import ConnectorError, Denied, TooLarge
 
 AT_ONCE = 4
 """Pages that are made at one time; events and receipts have threads of their own."""
+MOST_FIELD = 1_200_000
+"""Bytes of one field, which lies in memory; files do not."""
 MOST_TEXTS = 16 * 1024
 """Bytes that are taken of a form by which somebody signs in."""
 FORGED = "This form is out of date, or is none of ours. Load its page anew."
 Made = TypeVar("Made")
 
 
-class Kitchen:
+class Answering:
     """Makes responses: of pages, and of what went wrong."""
 
     def __init__(self, desk: Desk, door: Door) -> None:
@@ -44,6 +48,8 @@ class Kitchen:
             return self._to_sign_in(request)
         if not caller.person.may(page.right):
             raise Denied(f"That takes another role than {caller.person.role}.")
+        if request.method == "POST" and self.door.is_foreign(request):
+            raise Denied(FORGED)
         form = await self.form(request, page.most)
         try:
             if request.method == "POST" and self.door.is_forged(request, form, caller.session):
@@ -56,14 +62,14 @@ class Kitchen:
                 query=request.query_params,
                 form=form,
             )
-            response = await self.cook(partial(page.run, visit))
+            response = await self.in_thread(partial(page.run, visit))
         finally:
             await form.close()
         if caller.is_new:
             self.door.keep(request, response, caller.token)
         return response
 
-    async def cook(self, make: Callable[[], Made]) -> Made:
+    async def in_thread(self, make: Callable[[], Made]) -> Made:
         """Do in a thread what waits for the ledger, or for a hash."""
         return await anyio.to_thread.run_sync(make, limiter=self._limit)
 
@@ -80,7 +86,7 @@ class Kitchen:
         if charset not in (b"", b"utf-8", b"utf8"):
             raise HTTPException(400)
         limited = Request(request.scope, _limited(request.receive, most))
-        return await limited.form(max_files=1, max_fields=200, max_part_size=most)
+        return await limited.form(max_files=1, max_fields=200, max_part_size=min(most, MOST_FIELD))
 
     async def texts(self, request: Request) -> FormData:
         """Read a form that is to hold no files, before anybody is signed in; raises as :meth:`form`."""
@@ -97,7 +103,13 @@ class Kitchen:
         except HTTPException as exc:  # a form that is none
             return self._page(exc.status_code, "This could not be read", "The form is damaged.")
         except Exception as exc:  # noqa: BLE001 - nothing that somebody sends shows a stack trace
-            self.desk.log.error("console.unexpected", error=type(exc).__name__, path=path)
+            where = traceback.extract_tb(exc.__traceback__)[-1]
+            self.desk.log.error(
+                "console.unexpected",
+                error=type(exc).__name__,
+                path=path,
+                where=f"{Path(where.filename).name}:{where.lineno}",
+            )
             words = "Something unforeseen happened; the log names it."
             return self._page(503, "This cannot be shown just now", words)
 
@@ -127,6 +139,7 @@ class Kitchen:
     def _to_sign_in(self, request: Request) -> Response:
         """Send whoever is not signed in to where they can, and back from there."""
         to = request.url.path.removeprefix(ROOT) if request.method == "GET" else ""
+        to += f"?{request.url.query}" if to and request.url.query else ""
         where = f"{ROOT}/sign-in" + (f"?{urlencode({'next': to})}" if to else "")
         if "hx-request" in request.headers:  # a part of a page: the whole goes there
             return Response(status_code=401, headers={"HX-Redirect": f"{ROOT}/sign-in"})
