@@ -41,8 +41,13 @@ class Visitor:
         """Load a page."""
         headers = {"Cookie": self._cookie, "Content-Type": "application/x-www-form-urlencoded"}
         body = urlencode({"csrf": self._csrf, **form}) if form is not None else None
-        self._connection.request(method, f"/console{path}", body, headers)
-        answer = self._connection.getresponse()
+        try:
+            self._connection.request(method, f"/console{path}", body, headers)
+            answer = self._connection.getresponse()
+        except (http.client.RemoteDisconnected, ConnectionError):  # it has rested for too long
+            self._connection.close()
+            self._connection.request(method, f"/console{path}", body, headers)
+            answer = self._connection.getresponse()
         page = answer.read().decode()
         if answer.status not in (200, 303):
             raise BenchFailed(f"the console answered {answer.status} to {method} {path}")

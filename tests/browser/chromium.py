@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from playwright.sync_api import Browser, sync_playwright
 
@@ -24,14 +27,22 @@ INSTALL = ("apt-get", "install", "--yes", "--no-install-recommends", "chromium")
 
 
 def find() -> str | None:
-    """Give the path of Chromium; where packages can be installed, it is."""
-    found = next(filter(None, map(shutil.which, NAMES)), None)
-    if found is None and shutil.which("apt-get") and os.geteuid() == 0:
-        environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
-        for command in (("apt-get", "update"), INSTALL):
-            subprocess.run(command, env=environment, capture_output=True, check=False)
-        found = shutil.which(NAMES[0])
+    """Give the path of Chromium; where packages can be installed, it is, by one process of several."""
+    found = _found()
+    if found is not None or not shutil.which("apt-get") or os.geteuid() != 0:
+        return found
+    with (Path(tempfile.gettempdir()) / "ci360-twilio-chromium.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if (found := _found()) is None:
+            environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
+            for command in (("apt-get", "update"), INSTALL):
+                subprocess.run(command, env=environment, capture_output=True, check=False)
+            found = _found()
     return found
+
+
+def _found() -> str | None:
+    return next(filter(None, map(shutil.which, NAMES)), None)
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
@@ -195,3 +196,16 @@ def test_a_ledger_that_is_opened_anew_counts_the_same(
     assert counted(second) == {ALIKE}
     second.insert_many([entry("b")])
     assert counted(first) == counted(open_ledger()) == {ALIKE._replace(messages=2)}
+
+
+@pytest.mark.parametrize("step", [timedelta(minutes=15), timedelta(hours=3)])
+def test_slots_are_added_up_in_steps(store: Store, entry: Make, step: timedelta) -> None:
+    """Steps are counted from 1970, like slots; all that is asked for is in one of them."""
+    store.insert_many([entry(f"g{n}", created_at=at(400 * n)) for n in range(-20, 20)])
+    since, before = at(-7200), at(7200)
+    fine = store.counts(since=since, before=before).counted
+    coarse = store.counts(since=since, before=before, step=step).counted
+    expected = Counter[datetime]()
+    for one in fine:
+        expected[one.at - (one.at - datetime(1970, 1, 1, tzinfo=UTC)) % step] += one.messages
+    assert {one.at: one.messages for one in coarse} == expected

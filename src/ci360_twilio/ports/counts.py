@@ -16,7 +16,7 @@ class Counted(NamedTuple):
     """Messages that were accepted within one slot and have all of this in common."""
 
     at: datetime
-    """When the slot begins in which they were created."""
+    """When the slot, or the step, begins in which they were created."""
     tenant_id: TenantId
     task: str | None
     sender: str | None
@@ -41,7 +41,12 @@ class Counts(Protocol):
     """The entries of a ledger as numbers, as they are committed at this moment."""
 
     def counts(
-        self, *, since: datetime, before: datetime, tenant_id: TenantId | None = None
+        self,
+        *,
+        since: datetime,
+        before: datetime,
+        tenant_id: TenantId | None = None,
+        step: timedelta = SLOT,
     ) -> Counting:
         """Count entries by what they have in common and the slot in which they were created.
 
@@ -52,5 +57,7 @@ class Counts(Protocol):
             since: the first slot is the one that this falls in.
             before: the last slot is the last that begins before this.
             tenant_id: whose entries; of all tenants where none is told.
+            step: adds up what was created within so long, whole slots, counted from 1970; ``at`` is where
+                a step begins.
         """
         ...

@@ -13,7 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from operator import methodcaller
 
@@ -28,6 +28,7 @@ from ci360_twilio.core.tenant import TenantId
 from ci360_twilio.errors import LedgerUnavailable
 from ci360_twilio.ports import (
     NO_LIMITS,
+    SLOT,
     Claimed,
     Counting,
     Foreseen,
@@ -315,7 +316,12 @@ class DynamoStore(DynamoCustomers, DynamoJobs):
         return [one.pk for some in found for one in some]
 
     def counts(
-        self, *, since: datetime, before: datetime, tenant_id: TenantId | None = None
+        self,
+        *,
+        since: datetime,
+        before: datetime,
+        tenant_id: TenantId | None = None,
+        step: timedelta = SLOT,
     ) -> Counting:
         """Count the newest entries: there are no counts in the table, and no list by age.
 
@@ -331,7 +337,7 @@ class DynamoStore(DynamoCustomers, DynamoJobs):
         found = [one for one in self._read(pks[:_COUNTED]) if isinstance(one, Entry)]
         if len(pks) > _COUNTED:
             whole_since = min((entry.created_at for entry in found), default=None)
-        tally = Tally()
+        tally = Tally(step)
         tally.add_entries(found, since, before, tenant_id)
         is_whole = whole_since is None or slots(since, before)[0] > slots(whole_since, before)[0]
         return Counting(tally.counted(), None if is_whole else whole_since)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import islice
 
 from ci360_twilio.core.advance import advance
@@ -14,6 +14,7 @@ from ci360_twilio.core.pause import Pause
 from ci360_twilio.core.tenant import TenantId
 from ci360_twilio.ports import (
     NO_LIMITS,
+    SLOT,
     Claimed,
     Counting,
     Foreseen,
@@ -145,12 +146,17 @@ class MemoryStore(MemoryCustomers, MemoryJobs):
         return found[: query.limit]
 
     def counts(
-        self, *, since: datetime, before: datetime, tenant_id: TenantId | None = None
+        self,
+        *,
+        since: datetime,
+        before: datetime,
+        tenant_id: TenantId | None = None,
+        step: timedelta = SLOT,
     ) -> Counting:
         """Count all entries that are there."""
         with self._lock:
             entries = list(self._rows.entries.values())
-        tally = Tally()
+        tally = Tally(step)
         tally.add_entries(entries, since, before, tenant_id)
         return Counting(tally.counted(), whole_since=None)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from ci360_twilio.core.advance import advance
 from ci360_twilio.core.due import Work, purged
@@ -13,6 +13,7 @@ from ci360_twilio.core.pause import Pause
 from ci360_twilio.core.tenant import TenantId
 from ci360_twilio.ports import (
     NO_LIMITS,
+    SLOT,
     Claimed,
     Counting,
     Foreseen,
@@ -168,10 +169,15 @@ class SqliteStore(SqliteCustomers, SqliteJobs):
         return self._file.read(lambda db: sqlite_find.find(db, query))
 
     def counts(
-        self, *, since: datetime, before: datetime, tenant_id: TenantId | None = None
+        self,
+        *,
+        since: datetime,
+        before: datetime,
+        tenant_id: TenantId | None = None,
+        step: timedelta = SLOT,
     ) -> Counting:
         """Count entries from what is kept of their numbers."""
-        counted = self._file.read(lambda db: sqlite_find.count(db, since, before, tenant_id))
+        counted = self._file.read(lambda db: sqlite_find.count(db, since, before, tenant_id, step))
         return Counting(counted, whole_since=None)
 
     def recount(self) -> int:

@@ -17,7 +17,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 from heapq import merge
 from itertools import islice
 from typing import Any
@@ -55,8 +55,8 @@ _NAMING = (
     "SELECT created_at, id FROM entries WHERE instr(names, ?) AND created_at < ?{}"
     " ORDER BY created_at DESC, id DESC"
 )
-_COUNTS = "FROM counts WHERE slot >= ? AND slot < ?"
-_COUNTED = f"SELECT slot, traits, entries {_COUNTS}"
+_COUNTS = "FROM counts WHERE slot >= ?1 AND slot < ?2"
+_COUNTED = f"SELECT slot - slot % ?3 AS step, traits, sum(entries) {_COUNTS} GROUP BY step, traits"
 _TRAITS = f"SELECT id, {COLUMNS} FROM traits WHERE id IN (SELECT traits {_COUNTS})"  # noqa: S608
 
 
@@ -69,19 +69,23 @@ def find(db: sqlite3.Connection, query: Query) -> list[Entry]:
 
 
 def count(
-    db: sqlite3.Connection, since: datetime, before: datetime, tenant_id: TenantId | None
+    db: sqlite3.Connection,
+    since: datetime,
+    before: datetime,
+    tenant_id: TenantId | None,
+    step: timedelta,
 ) -> list[Counted]:
     """Count entries; see :meth:`ci360_twilio.ports.Counts.counts`."""
     span = slots(since, before)
     times = (span[0] * SLOT_MS, span[1] * SLOT_MS)
-    tally = Tally()
+    tally = Tally(step)
     with _snapshot(db):
         told = {
             number: tally.number(_traits(*row))
             for number, *row in db.execute(_TRAITS, span)
             if tenant_id in (None, row[0])
         }
-        for slot, number, entries in db.execute(_COUNTED, span):
+        for slot, number, entries in db.execute(_COUNTED, (*span, tally.step)):
             if number in told:
                 tally.add(slot, told[number], entries)
         uncounted = (_read(db, row) for _, row in db.execute(_UNCOUNTED, times))

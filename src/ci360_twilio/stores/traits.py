@@ -68,7 +68,10 @@ def slots(since: datetime, before: datetime) -> tuple[int, int]:
 class Tally:
     """Entries by their slots and by what is told of their traits: not what jobs they are of."""
 
-    def __init__(self) -> None:
+    def __init__(self, step: timedelta = SLOT) -> None:
+        """Begin; what was created within a step is added up."""
+        self.step = step // SLOT
+        """In slots."""
         self._told: dict[Traits, int] = {}
         self._slots: defaultdict[int, defaultdict[int, int]] = defaultdict(
             partial(defaultdict, int)
@@ -81,7 +84,7 @@ class Tally:
 
     def add(self, slot: int, number: int, entries: int) -> None:
         """Count entries."""
-        self._slots[slot][number] += entries
+        self._slots[slot - slot % self.step][number] += entries
 
     def add_entries(
         self,

@@ -88,7 +88,7 @@ def _counted(
     whole_since: datetime | None = None
     for tenant_id in scope:
         found = visit.store.counts(
-            since=of.since(moment), before=moment + SLOT, tenant_id=tenant_id
+            since=of.since(moment), before=moment + SLOT, tenant_id=tenant_id, step=of.step
         )
         counted += found.counted
         if found.whole_since is not None:
