@@ -55,7 +55,7 @@ class _WithHeaders:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        is_static = scope["path"].startswith(f"{ROOT}/static/")
+        is_static = scope["path"].startswith(f"{ROOT}/static/") and scope["query_string"] != b""
 
         async def with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
