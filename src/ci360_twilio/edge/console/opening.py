@@ -22,7 +22,8 @@ from ci360_twilio.settings import Settings, data_folder
 from ci360_twilio.wiring import Parts, ledger_path
 
 if TYPE_CHECKING:
-    from ci360_twilio.edge.console.oidc import Group, Oidc
+    from ci360_twilio.edge.console.groups import Group
+    from ci360_twilio.edge.console.oidc import Oidc
 
 
 class Opened:
@@ -110,7 +111,8 @@ def _elsewhere(settings: Settings) -> tuple[Oidc | None, dict[str, Group]]:
         or settings.oidc_groups is None
     ):
         return None, {}
-    from ci360_twilio.edge.console.oidc import Group, Oidc, OidcSettings
+    from ci360_twilio.edge.console.groups import Group
+    from ci360_twilio.edge.console.oidc import Oidc, OidcSettings
 
     if settings.public_url is None:
         raise SettingsError("Signing in elsewhere needs CI360_TWILIO_PUBLIC_URL to come back to.")

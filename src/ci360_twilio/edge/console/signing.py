@@ -22,7 +22,8 @@ from ci360_twilio.errors import Denied, LedgerUnavailable
 from ci360_twilio.ports import Note
 
 if TYPE_CHECKING:
-    from ci360_twilio.edge.console.oidc import Group, Oidc
+    from ci360_twilio.edge.console.groups import Group
+    from ci360_twilio.edge.console.oidc import Oidc
 
 BY_NAME, BY_ADDRESS, BY_NAME_ANYWHERE = 5, 30, 50
 """Attempts to sign in that fail within five minutes: under one name from one address, from one address,
@@ -175,7 +176,7 @@ class Signing:
 
     async def _go_elsewhere(self, request: Request) -> Response:
         """Send the browser to the provider; a form could not, as its redirects must stay here."""
-        from ci360_twilio.edge.console.oidc import SignInRefused
+        from ci360_twilio.edge.console.provider import SignInRefused
 
         self._door.check(request)
         caller = self._door.caller(request, used=True)
@@ -192,7 +193,8 @@ class Signing:
         return response
 
     async def _come_back(self, request: Request) -> Response:
-        from ci360_twilio.edge.console.oidc import SignInRefused, map_groups
+        from ci360_twilio.edge.console.groups import map_groups
+        from ci360_twilio.edge.console.provider import SignInRefused
 
         self._door.check(request)
         session = self._door.caller(request, used=True).session

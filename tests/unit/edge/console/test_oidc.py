@@ -43,14 +43,10 @@ from tests.unit.edge.console.provider import (
 from ci360_twilio.core.person import Role
 from ci360_twilio.core.tenant import TenantId
 from ci360_twilio.edge.console import oidc as module
-from ci360_twilio.edge.console.oidc import (
-    Group,
-    Oidc,
-    OidcSettings,
-    SignedIn,
-    SignInRefused,
-    map_groups,
-)
+from ci360_twilio.edge.console import provider as calls
+from ci360_twilio.edge.console.groups import Group, map_groups
+from ci360_twilio.edge.console.oidc import Oidc, OidcSettings, SignedIn
+from ci360_twilio.edge.console.provider import SignInRefused
 from ci360_twilio.errors import SettingsError
 
 CALLBACK = "https://sms.example.com/console/sign-in/back"
@@ -431,10 +427,10 @@ def test_a_new_key_is_fetched_when_a_token_names_it(console: Console) -> None:
     console.provider.key = rsa_key("second")
     assert console.refused() == "id_token_key"
     assert console.provider.count(KEYS) == 1
-    console.clock.advance(module.KEYS_REST_SECONDS)
+    console.clock.advance(calls.KEYS_REST_SECONDS)
     assert console.sign_in() == ANN
     assert console.provider.count(KEYS) == 2
-    console.clock.advance(module.KEYS_REST_SECONDS)
+    console.clock.advance(calls.KEYS_REST_SECONDS)
     console.provider.header = {"kid": "unknown"}
     assert console.refused() == "id_token_key"
     assert console.refused() == "id_token_key"
@@ -608,7 +604,7 @@ def test_a_provider_elsewhere_cannot_point_to_this_machine_in_the_clear() -> Non
         "jwks_uri": f"{issuer}/keys",
     }
     with pytest.raises(SignInRefused) as caught:
-        module._provider_of(found, issuer)
+        calls.announced_of(found, issuer)
     assert caught.value.reason == "discovery_token_endpoint"
 
 
@@ -625,7 +621,7 @@ STEPS = {DISCOVERY: "discovery", TOKEN: "token", KEYS: "keys", USERINFO: "userin
 @pytest.mark.parametrize(
     ("answer", "reason"),
     [
-        (Answer(200, b'{"a": "' + b"x" * module.MOST_BYTES + b'"}'), "too_large"),
+        (Answer(200, b'{"a": "' + b"x" * calls.MOST_BYTES + b'"}'), "too_large"),
         (Answer(200, b"[" * 100_000), "not_json"),
         (Answer(200, b"[]"), "not_json"),
         (Answer(200, b'{"a": NaN}'), "not_json"),
@@ -662,7 +658,7 @@ def test_a_provider_that_never_ends_its_answer_is_away(
     console: Console, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The time is for the whole call."""
-    monkeypatch.setattr(module, "CALL_SECONDS", 0.2)
+    monkeypatch.setattr(calls, "CALL_SECONDS", 0.2)
     console.provider.hold.clear()
     begun = time.monotonic()
     assert console.refused(console.begin) == "discovery_away"
