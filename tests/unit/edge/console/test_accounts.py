@@ -25,6 +25,8 @@ from ci360_twilio.edge.console.accounts import LONGEST, SHORTEST, Accounts, Test
 from ci360_twilio.errors import NotKnown, PeopleUnreadable, SettingsError
 from ci360_twilio.wiring import utc_now
 
+pytestmark = pytest.mark.slow
+
 ROOT = Person(name="root", role=Role.ADMINISTRATOR)
 ANN = Person(name="Ann", role=Role.OPERATOR, tenants=(MINE,))
 

@@ -33,6 +33,8 @@ from ci360_twilio.edge.console.door import HEADERS
 from ci360_twilio.edge.console.signing import BY_ADDRESS, BY_NAME, BY_NAME_ANYWHERE
 from ci360_twilio.wiring import Parts
 
+pytestmark = pytest.mark.slow
+
 PUBLIC = "https://connector.example"
 Open = Callable[..., Console]
 

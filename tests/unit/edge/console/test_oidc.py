@@ -49,6 +49,8 @@ from ci360_twilio.edge.console.oidc import Oidc, OidcSettings, SignedIn
 from ci360_twilio.edge.console.provider import SignInRefused
 from ci360_twilio.errors import SettingsError
 
+pytestmark = pytest.mark.slow
+
 CALLBACK = "https://sms.example.com/console/sign-in/back"
 ANN = SignedIn(subject="u-1", name="ann@example.com", groups=("sms-operators",))
 

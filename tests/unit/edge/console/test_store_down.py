@@ -17,6 +17,8 @@ from ci360_twilio.edge.console.pages import PAGES
 from ci360_twilio.errors import LedgerUnavailable
 from ci360_twilio.wiring import Parts
 
+pytestmark = pytest.mark.slow
+
 WORDS = "The ledger is locked by another process."
 NEEDS_NONE = {
     ("GET", "/workshop"),
