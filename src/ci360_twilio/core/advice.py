@@ -28,12 +28,12 @@ _BY_REASON: Mapping[str, str] = {
     "older_than_restore": "Look in Twilio's log whether the message went out, then resolve this entry.",
     "opted_out": "Nothing: the recipient does not want messages. They may write START to the sender.",
     "paused": "Resume what is paused once the cause is gone.",
+    "recipient_in_creative": "Take TO out of the creative; this tenant's recipients come from the task's attributes.",
     "recipient_limit": "Nothing, if the limit is meant; messages_per_recipient_per_day in the tenant's document sets it.",
     "several_candidates": "Compare Twilio's log for this recipient, then resolve the entry with the right SID.",
-    "recipient_in_creative": "Take TO out of the creative; this tenant's recipients come from the task's attributes.",
-    "too_many_media": "Leave ten media at most.",
     "tenant_broken": "Mend the tenant's document: ci360-twilio check names what is wrong.",
     "tenant_waits": "Give the tenant's document the account's present credentials.",
+    "too_many_media": "Leave ten media at most.",
     "unknown_directive": "Correct the directive's name, or write it so that it does not look like one.",
 }
 

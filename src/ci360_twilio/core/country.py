@@ -4,7 +4,7 @@ Every entry is counted by its recipient's country, and parsing would take longer
 done to write an entry. What the library does with a number in E.164 is to strip a national prefix,
 which few have, and to try the patterns of the countries that share its calling code, one after the
 other; they are compiled into one here. A property test compares this with
-:func:`ci360_twilio.core.e164.parsed_country`.
+:func:`ci360_twilio.core.e164.look_up`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import phonenumbers
 
-from ci360_twilio.core.e164 import E164, parsed_country
+from ci360_twilio.core.e164 import E164, look_up
 
 _KINDS = (
     *("fixed_line", "mobile", "toll_free", "premium_rate", "shared_cost", "voip"),
@@ -38,7 +38,7 @@ class _Plan(NamedTuple):
 
 
 def country_of(address: str) -> str | None:
-    """Give the country of a recipient, as :func:`ci360_twilio.core.e164.parsed_country` does."""
+    """Give the country of a recipient, as :func:`ci360_twilio.core.e164.look_up` does."""
     number = address.rpartition(":")[2]
     if not E164.fullmatch(number):
         return None
@@ -46,7 +46,7 @@ def country_of(address: str) -> str | None:
     if not plan.start:
         return plan.country
     if plan.prefix.match(number, plan.start):
-        return parsed_country(address)
+        return look_up(address)[0]
     found = plan.known.fullmatch(number, plan.start)
     return found.lastgroup if found else plan.country
 

@@ -86,9 +86,11 @@ def _plan(code: str) -> _Plan | None:
 
 
 def look_up(address: str) -> tuple[str | None, bool]:
-    """Give a recipient's country as :func:`parsed_country` does, and whether it is a valid number there.
+    """Give a recipient's country by its two letters (ISO 3166-1), and whether it is a valid number there.
 
-    Parsing costs most, so that both are found at one go. Ids that are no numbers are valid.
+    A channel's prefix is left aside. Where several countries share a calling code and none of them
+    knows the number, it is the main one's. Some numbers belong to no country (``+882...``); ids
+    that are no numbers have none, and are valid. Parsing costs most, so that both are found at one go.
     """
     number = address.rpartition(":")[2]
     if not E164.fullmatch(number):
@@ -106,21 +108,3 @@ def _country(parsed: phonenumbers.PhoneNumber, region: str | None) -> str | None
     """Give the country of a region, or of the calling code where no region knows the number."""
     region = region or phonenumbers.region_code_for_country_code(parsed.country_code or 0)
     return region if region and region.isalpha() and region != "ZZ" else None
-
-
-@lru_cache(maxsize=16_384)
-def parsed_country(address: str) -> str | None:
-    """Give the country of a recipient by its two letters (ISO 3166-1), as far as the number tells.
-
-    A channel's prefix is left aside. Where several countries share a calling code and none of them
-    knows the number, it is the main one's. Some numbers belong to no country (``+882...``); ids
-    that are no numbers have none.
-    """
-    number = address.rpartition(":")[2]
-    if not E164.fullmatch(number):
-        return None
-    try:
-        parsed = phonenumbers.parse(number)
-    except phonenumbers.NumberParseException:
-        return None
-    return _country(parsed, phonenumbers.region_code_for_number(parsed))

@@ -328,7 +328,7 @@ class DynamoStore(DynamoCustomers, DynamoJobs):
         Every entry is listed by what it waits for: those that have reached their end, by when they are
         deleted, which is in the order of their age as long as they are kept equally long.
         """
-        found, whole_since = list[Entry](), None
+        whole_since = None
         newest = dict[str, int]()
         for work in Work:
             listed = self._heads("due", work, _COUNTED + 1, backward=True)

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import sqlite3
 
-import msgspec
-
-from ci360_twilio.stores.sqlite_rows import decode
-from ci360_twilio.stores.sqlite_traits import UNREADABLE, SqliteTraits, hashes_of
-from ci360_twilio.stores.traits import SLOT_MS, traits_of
+from ci360_twilio.stores.sqlite_traits import UNREADABLE, SqliteTraits
+from ci360_twilio.stores.traits import SLOT_MS
 
 _AT_ONCE = 1000
 _PAGE = "SELECT id, traits, names, data FROM entries WHERE id > ? ORDER BY id LIMIT ?"
@@ -40,11 +37,7 @@ def entries(db: sqlite3.Connection, after: int) -> tuple[int, int | None]:
     traits, wrong = SqliteTraits(db), 0
     page = db.execute(_PAGE, (after, _AT_ONCE)).fetchall()
     for row, *known, data in page:
-        try:
-            entry = decode(data)
-            right = [traits.number(traits_of(entry)), hashes_of(entry)]
-        except (msgspec.MsgspecError, UnicodeDecodeError, TypeError):
-            right = [UNREADABLE, b""]
+        _, *right = traits.read(data)
         if right != known:
             db.execute("UPDATE entries SET traits = ?, names = ? WHERE id = ?", (*right, row))
             wrong += 1

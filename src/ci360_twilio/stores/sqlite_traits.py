@@ -73,6 +73,14 @@ class SqliteTraits:
             self._numbers[traits] = number
         return number
 
+    def read(self, data: bytes) -> tuple[Entry | None, int, bytes]:
+        """Read an entry, if it can be read: gives it, the number of its traits, and hashes of whom it names."""
+        try:
+            entry = _decode(data)
+        except (msgspec.MsgspecError, UnicodeDecodeError, TypeError):
+            return None, UNREADABLE, b""
+        return entry, self.number(traits_of(entry)), hashes_of(entry)
+
     def count(self, slot: int, number: int) -> None:
         """Count an entry that is new."""
         self._more[slot, number] += 1
@@ -106,13 +114,8 @@ class SqliteTraits:
         """Count and name entries that an older process wrote; gives how many there were."""
         found = self._db.execute(_UNCOUNTED, (limit,)).fetchall()
         for row, data in found:
-            number, hashes = UNREADABLE, b""
-            try:
-                entry = _decode(data)
-            except (msgspec.MsgspecError, UnicodeDecodeError, TypeError):
-                pass
-            else:
-                number, hashes = self.number(traits_of(entry)), hashes_of(entry)
+            entry, number, hashes = self.read(data)
+            if entry is not None:
                 self.count(slot_of(entry.created_at), number)
             sql = "UPDATE entries SET traits = ?, names = ? WHERE id = ?"
             self._db.execute(sql, (number, hashes, row))

@@ -1,8 +1,9 @@
 """The twin's own resources under ``/twin/``: what people and tests see and steer it by.
 
 ``GET /twin/messages``, ``/twin/letters`` and ``/twin/callbacks`` show; ``POST`` to ``/twin/phones`` and
-``/twin/conversation`` shows a part of it, to ``/twin/letters`` has a customer write, and to ``/twin/faults``, ``/twin/weather``, ``/twin/fates``, ``/twin/account`` and
-``/twin/token`` plans and changes.
+``/twin/conversation`` shows a part of it, to ``/twin/letters`` has a customer write, and to
+``/twin/faults``, ``/twin/weather``, ``/twin/fates``, ``/twin/account`` and ``/twin/token`` plans and
+changes.
 """
 
 from __future__ import annotations

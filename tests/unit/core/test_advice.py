@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import ast
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
+from tests.unit.core.gates import problems_of_the_gates
 
 from ci360_twilio.core import advice
 from ci360_twilio.core.advice import advice_for, advice_on
@@ -15,7 +14,6 @@ from ci360_twilio.core.entry import Entry, Status, key_of
 from ci360_twilio.core.reasons import REASON_WORDS
 from ci360_twilio.core.tenant import TenantId
 
-SRC = Path(__file__).parents[3] / "src" / "ci360_twilio"
 NOW = datetime(2026, 3, 2, 9, 30, tzinfo=UTC)
 STUCK = {Status.UNKNOWN, Status.HELD, Status.EXPIRED, Status.UNDELIVERED, Status.FAILED}
 
@@ -35,20 +33,6 @@ def entry(status: Status, reason: str | None = None, error_code: int | None = No
         expires_at=NOW,
         purge_at=NOW,
     )
-
-
-def problems_of_the_gates() -> set[str]:
-    """Give the codes of all problems of creatives and messages, from the source."""
-    codes = set()
-    for name in ("creative", "message"):
-        tree = ast.parse((SRC / "core" / f"{name}.py").read_text(encoding="utf-8"))
-        for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
-            is_problem = isinstance(call.func, ast.Name) and call.func.id == "Problem"
-            never = call.args[3:] and isinstance(call.args[3], ast.Constant)
-            is_warning = bool(never) or any(word.arg == "error" for word in call.keywords)
-            if is_problem and not is_warning and isinstance(call.args[0], ast.Constant):
-                codes.add(str(call.args[0].value))
-    return codes
 
 
 def test_whatever_keeps_a_creative_from_being_sent_comes_with_how_to_mend_it() -> None:

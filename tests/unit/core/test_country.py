@@ -8,7 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ci360_twilio.core.country import country_of
-from ci360_twilio.core.e164 import parsed_country
+from ci360_twilio.core.e164 import look_up
 
 CODES = sorted(phonenumbers.COUNTRY_CODE_TO_REGION_CODE)
 SHARED = [code for code in CODES if len(phonenumbers.COUNTRY_CODE_TO_REGION_CODE[code]) > 1]
@@ -50,7 +50,7 @@ numbers = st.one_of(
 @example("{{phone}}")
 def test_the_country_is_that_of_the_library(address: str) -> None:
     """Whatever stands for a number, and for numbers that nobody has."""
-    assert country_of(address) == parsed_country(address)
+    assert country_of(address) == look_up(address)[0]
 
 
 @pytest.mark.parametrize("region", REGIONS)
@@ -58,4 +58,4 @@ def test_the_numbers_of_every_region_are_its_own(region: str) -> None:
     """Those of each kind that the library gives as an example."""
     for kind in KINDS:
         if number := example_of(region, kind):
-            assert country_of(number) == parsed_country(number)
+            assert country_of(number) == look_up(number)[0]

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from tests.unit.stores.migrating import break_off, schema
 
 import ci360_twilio.stores
 from ci360_twilio.core.due import due
 from ci360_twilio.core.entry import Entry, Fact, Kind, Lease, Status
 from ci360_twilio.core.pause import Cause, Pause, Scope
 from ci360_twilio.core.receipt import Receipt
-from ci360_twilio.errors import LedgerUnavailable
 from ci360_twilio.ports import Query
 from ci360_twilio.stores.backup import backup, check, restore
 from ci360_twilio.stores.sqlite import SqliteStore
@@ -62,13 +62,6 @@ def make_old(path: Path, *entries: Entry, **state: str) -> None:
             db.execute("INSERT INTO state (name, value) VALUES (?, ?)", item)
         db.execute("PRAGMA user_version = 1")
         db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-
-
-def schema(path: Path) -> list[tuple[str, ...]]:
-    """Give everything that a file declares."""
-    with closing(sqlite3.connect(path)) as db:
-        sql = "SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY type, name"
-        return list(db.execute(sql))
 
 
 def test_the_schema_of_a_migrated_ledger_is_that_of_a_new_one(
@@ -169,15 +162,7 @@ def test_a_migration_that_breaks_off_leaves_schema_1(
 ) -> None:
     """Whole; the next try goes through."""
     make_old(path, entry())
-    with closing(sqlite3.connect(path)) as db, db:
-        db.execute("CREATE TABLE audit (id)")  # in the way of the last steps
-    before = schema(path)
-    with pytest.raises(LedgerUnavailable):
-        open_store()
-    assert schema(path) == before
-    with closing(sqlite3.connect(path)) as db, db:
-        assert db.execute("PRAGMA user_version").fetchone() == (1,)
-        db.execute("DROP TABLE audit")
+    break_off(path, open_store, version=1, at="audit")  # in the way of the last steps
     assert open_store().get_many([entry().key]) == [entry()]
 
 

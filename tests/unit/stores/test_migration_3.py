@@ -11,6 +11,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from tests.unit.stores.migrating import break_off, schema
 
 import ci360_twilio.stores
 from ci360_twilio.core.advance import owing
@@ -19,7 +20,6 @@ from ci360_twilio.core.entry import Entry, Fact, Kind, Lease, Status
 from ci360_twilio.core.pause import Cause, Pause, Scope
 from ci360_twilio.core.receipt import Receipt
 from ci360_twilio.core.report import Answer, Outcome, Verdict
-from ci360_twilio.errors import LedgerUnavailable
 from ci360_twilio.ports import About, Conversation, InboundQuery, Mark, Note, Query, Verified
 from ci360_twilio.stores.backup import backup, check, restore
 from ci360_twilio.stores.columns import columns_of, ms, recipient_of
@@ -66,13 +66,6 @@ def make_old(path: Path, *entries: Entry, version: int = 2) -> None:
             write_old(db, entry)
         db.execute(f"PRAGMA user_version = {version}")
         db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-
-
-def schema(path: Path) -> list[tuple[str, ...]]:
-    """Give everything that a file declares."""
-    with closing(sqlite3.connect(path)) as db:
-        sql = "SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY type, name"
-        return list(db.execute(sql))
 
 
 def order_of_columns(path: Path) -> dict[str, list[str]]:
@@ -243,15 +236,7 @@ def test_a_migration_that_breaks_off_leaves_schema_2(
 ) -> None:
     """Whole; the next try goes through."""
     make_old(path, entry())
-    with closing(sqlite3.connect(path)) as db, db:
-        db.execute("CREATE TABLE strays (id)")  # in the way of the last steps
-    before = schema(path)
-    with pytest.raises(LedgerUnavailable):
-        open_store()
-    assert schema(path) == before
-    with closing(sqlite3.connect(path)) as db, db:
-        assert db.execute("PRAGMA user_version").fetchone() == (2,)
-        db.execute("DROP TABLE strays")
+    break_off(path, open_store, version=2, at="strays")  # in the way of the last steps
     assert open_store().get_many([entry().key]) == [entry()]
 
 

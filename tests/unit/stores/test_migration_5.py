@@ -8,16 +8,15 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import pytest
+from tests.unit.stores.migrating import break_off, schema
 
 import ci360_twilio.stores
 from ci360_twilio.core.entry import Entry, Fact, Kind, Lease, Status
 from ci360_twilio.core.event import Origin
 from ci360_twilio.core.message import Message
-from ci360_twilio.errors import LedgerUnavailable
 from ci360_twilio.ports import Counted, Query
 from ci360_twilio.stores.backup import backup, check, restore
 from ci360_twilio.stores.columns import columns_of, ms, recipient_of
@@ -74,15 +73,6 @@ def make_old(path: Path, *entries: Entry) -> None:
         db.execute("PRAGMA user_version = 4")
         db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
     write_old(path, *entries)
-
-
-def schema(path: Path) -> list[tuple[Any, ...]]:
-    """Give everything that a file declares, and the columns of its tables in their order."""
-    with closing(sqlite3.connect(path)) as db:
-        sql = "SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY type, name"
-        found = list(db.execute(sql))
-        names = "SELECT name FROM pragma_table_info(?)"
-        return [(*one, *db.execute(names, (one[1],)).fetchall()) for one in found]
 
 
 def counted(store: SqliteStore | MemoryStore, now: datetime) -> list[Counted]:
@@ -191,15 +181,7 @@ def test_a_migration_that_breaks_off_leaves_schema_4(
 ) -> None:
     """Whole; the next try goes through."""
     make_old(path, entry())
-    with closing(sqlite3.connect(path)) as db, db:
-        db.execute("CREATE TABLE counts (id)")  # in the way of the last steps
-    before = schema(path)
-    with pytest.raises(LedgerUnavailable):
-        open_store()
-    assert schema(path) == before
-    with closing(sqlite3.connect(path)) as db, db:
-        assert db.execute("PRAGMA user_version").fetchone() == (4,)
-        db.execute("DROP TABLE counts")
+    break_off(path, open_store, version=4, at="counts")  # in the way of the last steps
     store = open_store()
     assert store.find(Query(recipient=ROBIN)) == [entry()]
 

@@ -48,8 +48,6 @@ TESTS_PER_HOUR = 30
 """Tests that one person may send in an hour."""
 UNMASKED_PER_HOUR = 30
 """Messages and texts that one person may unmask in an hour."""
-
-
 _LOOKED_AT = 20
 """Tenants among which one with a twin is looked for."""
 

@@ -184,7 +184,7 @@ def _ledger(summary: Summary) -> Vital:
         return Vital("Ledger", "care", "Is newer than this server", words)
     words = (
         f"Restored from a backup at {summary.restored_at:%Y-%m-%d %H:%M} UTC."
-        if (summary.restored_at)
+        if summary.restored_at
         else "It can be read and written."
     )
     return Vital("Ledger", "good", "Is well", words)
